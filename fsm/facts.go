@@ -1,0 +1,148 @@
+package fsm
+
+// Facts is what a keeper observes of its node and remembers on disk, at one moment.
+type Facts struct {
+	Memory Memory      `json:"memory"`
+	Data   DataFacts   `json:"data"`
+	Copy   CopyFacts   `json:"copy"`
+	Server ServerFacts `json:"server"`
+	Files  FileFacts   `json:"files"`
+	// Upstream is what the keeper learned from the goal's upstream, over a replication connection; nil when it has not asked or got no answer.
+	Upstream *UpstreamFacts `json:"upstream,omitempty"`
+	// Slots says that every peer of the goal has its slot and no slot of ours belongs to anybody else.
+	Slots bool `json:"slots"`
+}
+
+// Memory is the keeper's state file: outside the data directory, fsynced before the report that depends on it (S8).
+type Memory struct {
+	Node  NodeID `json:"node"`
+	Token string `json:"token"`
+	// Goal is the newest goal obeyed; its Stamp is the highest seen.
+	Goal Goal `json:"goal"`
+	// Reached is the stamp of the newest goal that was reached, State its state.
+	Reached Stamp `json:"reached"`
+	State   State `json:"state"`
+	// Generation is the data generation; it grows before anything replaces or rewinds the data (S10).
+	Generation uint64 `json:"generation"`
+	// Busy is set, on disk, before a rewind, a copy or a swap begins and cleared when the data is whole again.
+	Busy Busy `json:"busy,omitempty"`
+	// Rung is the lowest rung of the rejoin ladder that is still worth trying for the present upstream, and Why it went there.
+	Rung Rung   `json:"rung,omitempty"`
+	Why  string `json:"why,omitempty"`
+	// Promotions are those begun on the present data (S3).
+	Promotions []Promotion `json:"promotions,omitempty"`
+	// Settled is the Seq of the newest configuration settled here; Drained the LSN of a shutdown that was asked for.
+	Settled uint64 `json:"settled,omitempty"`
+	Drained LSN    `json:"drained,omitempty"`
+	// Asked says that the present stop of the server was asked through autoctl.
+	Asked bool `json:"asked,omitempty"`
+}
+
+// Busy names work on the data directory that a crash may have interrupted.
+type Busy string
+
+// The kinds of work. BusyInit is initdb, BusyRewind a rewind (the directory may be half-rewound), BusySwap the exchange of a complete copy.
+const (
+	BusyNone   Busy = ""
+	BusyInit   Busy = "init"
+	BusyRewind Busy = "rewind"
+	BusyCopy   Busy = "copy"
+	BusySwap   Busy = "swap"
+)
+
+// Rung is a rung of the rejoin ladder.
+type Rung string
+
+// The rungs, from the cheapest.
+const (
+	RungStream Rung = ""
+	RungRewind Rung = "rewind"
+	RungCopy   Rung = "copy"
+)
+
+// DataKind classifies a data directory.
+type DataKind string
+
+// The kinds.
+const (
+	DataAbsent  DataKind = "absent" // missing, or an empty directory
+	DataReady   DataKind = "ready"
+	DataDamaged DataKind = "damaged" // was PostgreSQL's; cannot start (pg_control missing, unreadable)
+	DataForeign DataKind = "foreign" // another system identifier, another major version, not PostgreSQL's, or not ours to touch
+)
+
+// DataFacts describes the data directory.
+type DataFacts struct {
+	Kind     DataKind `json:"kind"`
+	SystemID uint64   `json:"system_id,omitempty"`
+	// Timeline and Checkpoint are pg_control's latest checkpoint; Clean says that it is a shutdown checkpoint of a server that is down.
+	Timeline   Timeline `json:"timeline,omitempty"`
+	Checkpoint LSN      `json:"checkpoint,omitempty"`
+	Clean      bool     `json:"clean,omitempty"`
+	// StandbySignal says that standby.signal is there: a start would come up read-only.
+	StandbySignal bool `json:"standby_signal,omitempty"`
+	// Lineage is the history of the local timeline.
+	Lineage Lineage `json:"lineage,omitempty"`
+	// Text explains DataDamaged and DataForeign.
+	Text string `json:"text,omitempty"`
+}
+
+// CopyFacts describes the staging directory beside the data directory.
+type CopyFacts struct {
+	// Complete says that a copy for the goal's group is there, whole and fsynced, and may be swapped in.
+	Complete bool `json:"complete,omitempty"`
+	Partial  bool `json:"partial,omitempty"`
+	// Room says that there is room for a copy; Needed and Free tell in bytes.
+	Room   bool  `json:"room"`
+	Needed int64 `json:"needed,omitempty"`
+	Free   int64 `json:"free,omitempty"`
+}
+
+// ServerFacts describes the server process.
+type ServerFacts struct {
+	Status ServerStatus `json:"status"`
+	// Remains says that processes of a dead postmaster are still there.
+	Remains  bool     `json:"remains,omitempty"`
+	Recovery bool     `json:"recovery,omitempty"`
+	Timeline Timeline `json:"timeline,omitempty"`
+	// Position is how far the server's log reaches: the flush position of a primary, the greatest of receive and replay of a standby.
+	Position Position `json:"position"`
+	// Final says that a standby's position cannot grow: no WAL receiver, and all local WAL was read (S7).
+	Final bool `json:"final,omitempty"`
+	// Receiver says that a WAL receiver process exists; Streaming that it streams from the goal's upstream.
+	Receiver  bool `json:"receiver,omitempty"`
+	Streaming bool `json:"streaming,omitempty"`
+	// Blocked says that replay waits for client sessions (S12).
+	Blocked bool `json:"blocked,omitempty"`
+	// Confirmed says that k members have flushed this server's end of WAL as it was when it came up, or that k is 0, or that patience ran out (crash gate, S16).
+	Confirmed bool `json:"confirmed,omitempty"`
+	// Stale says that the running server was started with parameters that only a restart can change, and they differ from those wanted.
+	Stale bool `json:"stale,omitempty"`
+	// Crashes counts starts in a row that failed or ended at once, since the goal changed.
+	Crashes int `json:"crashes,omitempty"`
+	// DrainedMS is for how long the server has been stopped for draining, in ms.
+	DrainedMS int64 `json:"drained_ms,omitempty"`
+}
+
+// FileFacts compares the files and, where a server runs, its effective values with what [Wanted] says for the goal.
+type FileFacts struct {
+	// Written says that our files say what the goal wants and are fsynced; Effective that a new session of the running server sees it too (S8).
+	Written   bool `json:"written"`
+	Effective bool `json:"effective"`
+	// Gate says that the crash gate stands in pg_hba.conf and is in force.
+	Gate bool `json:"gate,omitempty"`
+	// Following is the node that the files name as upstream; 0 for none.
+	Following NodeID `json:"following,omitempty"`
+}
+
+// UpstreamFacts is what an upstream said of itself.
+type UpstreamFacts struct {
+	Node     NodeID `json:"node"`
+	SystemID uint64 `json:"system_id"`
+	// Primary says that it is not in recovery; Lineage is its history; ControlTimeline the timeline of its latest checkpoint (S22).
+	Primary         bool     `json:"primary"`
+	Lineage         Lineage  `json:"lineage"`
+	ControlTimeline Timeline `json:"control_timeline"`
+	// LostSlot says that our slot there cannot give us the WAL that we need.
+	LostSlot bool `json:"lost_slot,omitempty"`
+}

@@ -1,0 +1,65 @@
+package fsm
+
+// Goal is what the monitor wants one node to be. It is self-contained: a keeper can finish it with the monitor gone.
+type Goal struct {
+	Stamp
+	Node      NodeID `json:"node"`
+	Formation string `json:"formation"`
+	Group     int    `json:"group"`
+	Kind      Kind   `json:"kind"`
+	State     State  `json:"state"`
+	// Upstream is whom to follow; set for states that follow, and for report_lsn of a rebuilt node that may not know yet.
+	Upstream *Upstream `json:"upstream,omitempty"`
+	// Configuration is the synchronous set of a node that serves.
+	Configuration *Configuration `json:"configuration,omitempty"`
+	// Timeline is the timeline of a serving node's reign: one that is not on it yet, and is in recovery, promotes to it.
+	Timeline Timeline `json:"timeline,omitempty"`
+	// Record is the group's durability record, told to the node that serves so that a replaced monitor can learn it (S9).
+	Record Record `json:"record,omitempty"`
+	// Orders maps timelines to epochs (S6) and shows which promotions the group knows.
+	Orders Orders `json:"orders,omitempty"`
+	// Peers are the other nodes of the group: who may connect, and for whom a slot is kept.
+	Peers []Peer `json:"peers"`
+	// DeadlineMS is how long a drained node waits for a newer goal before it starts again under its configuration (S21), in ms; 0 for never.
+	DeadlineMS int64 `json:"deadline_ms,omitempty"`
+	// MinGeneration is the lowest data generation that may be used: data of a lower one is copied anew (perform rebuild).
+	MinGeneration uint64 `json:"min_generation,omitempty"`
+	// Settings are the group's timings, as far as a keeper needs them.
+	Settings Settings `json:"settings"`
+	// Database is the formation's database, created by the first primary.
+	Database string `json:"database"`
+	// SystemID is the group's system identifier; 0 while no node has been initialised.
+	SystemID uint64 `json:"system_id,omitempty"`
+}
+
+// Upstream names the server that a node follows.
+type Upstream struct {
+	Node NodeID `json:"node"`
+	Host string `json:"host"`
+	Port int    `json:"port"`
+	// Timeline is the one that the upstream is on, or will be once it has promoted.
+	Timeline Timeline `json:"timeline"`
+	// Until, for fast_forward, is the position to reach; zero otherwise.
+	Until Position `json:"until,omitzero"`
+}
+
+// Peer is another node of the group as its neighbours need to know it.
+type Peer struct {
+	Node NodeID `json:"node"`
+	Name string `json:"name"`
+	Host string `json:"host"`
+	Port int    `json:"port"`
+	// Token is the random part of the node's slot and application name (S11).
+	Token string `json:"token"`
+	// Kept is the lowest LSN that the peer may still need, for advancing its slot on standbys; 0 when unknown.
+	Kept LSN `json:"kept,omitempty"`
+}
+
+// Kind is a formation's kind.
+type Kind string
+
+// The kinds of formation. A pgsql formation has one group, 0; a citus formation has the coordinator in group 0 and workers in groups 1 to N.
+const (
+	KindPgsql Kind = "pgsql"
+	KindCitus Kind = "citus"
+)
