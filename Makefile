@@ -1,0 +1,93 @@
+# Targets are described by the comment behind them: "make help" prints those.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+MODULE  := github.com/autoctl/autoctl
+GO      ?= go
+BIN     := bin
+TOOLS   := $(CURDIR)/$(BIN)/tools
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+
+GOLANGCI_VERSION := v2.15.0
+
+# What is ours and needs no servers on a network; the scenarios are the rest.
+UNIT      = $(shell $(GO) list ./... | grep -v '^$(MODULE)/tests')
+SCENARIOS = ./tests/...
+
+# Options of the targets that take some.
+RUN           ?= .
+EXPLORE_TIME  ?= 30m
+BENCH_RUNS    ?= 5
+DEMO_FLAGS    ?=
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: deps
+deps: ## install what the tests and the demo need (Debian packages; as root)
+	@scripts/prerequisites test
+
+.PHONY: build
+build: ## build bin/autoctl
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/autoctl ./cmd/autoctl
+
+.PHONY: build-race
+build-race: ## build bin/autoctl-race, with the race detector
+	$(GO) build -race -ldflags '$(LDFLAGS)' -o $(BIN)/autoctl-race ./cmd/autoctl
+
+.PHONY: fmt-check
+fmt-check: ## fail when gofmt would change a file
+	@unformatted=$$(gofmt -l $$(find . -name '*.go' -not -path './$(BIN)/*')); \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet ./...
+
+.PHONY: tidy-check
+tidy-check: ## fail when go.mod or go.sum are not tidy
+	$(GO) mod tidy -diff
+
+.PHONY: test
+test: deps fmt-check vet tidy-check race scenarios ## everything that must pass: formatting, vet, unit tests and scenarios
+
+.PHONY: unit
+unit: ## unit tests without the race detector (fast)
+	$(GO) test -run '$(RUN)' $(UNIT)
+
+.PHONY: race
+race: ## unit tests with the race detector
+	$(GO) test -race -timeout 10m -run '$(RUN)' $(UNIT)
+
+.PHONY: scenarios
+scenarios: deps build-race ## scenarios on real PostgreSQL (RUN=regexp picks some)
+	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl-race $(GO) test -race -count=1 -p 1 -timeout 14m -run '$(RUN)' $(SCENARIOS)
+
+.PHONY: explore
+explore: ## search the state space of the decisions for EXPLORE_TIME (30m)
+	AUTOCTL_EXPLORE=$(EXPLORE_TIME) $(GO) test -count=1 -timeout 0 -v -run Explore ./fsm/...
+
+.PHONY: bench
+bench: deps build ## measure write gaps per fault, BENCH_RUNS times each (5)
+	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl AUTOCTL_BENCH_RUNS=$(BENCH_RUNS) $(GO) test -count=1 -timeout 60m -v -run '^$$' -bench . -benchtime 1x $(SCENARIOS)
+
+.PHONY: demo
+demo: ## install what is missing, build, and show a failover on this machine (DEMO_FLAGS=--once)
+	@scripts/prerequisites demo
+	@$(MAKE) --no-print-directory build
+	@scripts/demo $(DEMO_FLAGS)
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint ## run the linters (the first run builds them)
+	$(TOOLS)/golangci-lint run ./...
+
+$(TOOLS)/golangci-lint:
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+.PHONY: clean
+clean: ## remove what was built (the linters stay)
+	rm -f $(BIN)/autoctl $(BIN)/autoctl-race
