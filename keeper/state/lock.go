@@ -1,0 +1,95 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/gofrs/flock"
+)
+
+// The names of the lock and of the file that tells its holder's process id.
+const (
+	LockName = "lock"
+	PIDName  = "keeper.pid"
+)
+
+// HeldError says that another keeper runs on the data directory.
+type HeldError struct {
+	PID int // 0 when unknown
+}
+
+// Error names the process.
+func (e *HeldError) Error() string {
+	if e.PID == 0 {
+		return "another keeper runs on this data directory"
+	}
+	return fmt.Sprintf("another keeper runs on this data directory, with process id %d", e.PID)
+}
+
+// Lock is the right to run a keeper on one data directory. The operating system
+// takes it back when the process ends, however it ends.
+type Lock struct {
+	lock *flock.Flock
+	pid  string
+}
+
+// Acquire takes the lock of a state directory, creating the directory if
+// needed, and writes the pid file. It does not wait: a second keeper gets a
+// [HeldError].
+func Acquire(dir string) (*Lock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create state directory: %w", err)
+	}
+	l := &Lock{lock: flock.New(filepath.Join(dir, LockName)), pid: filepath.Join(dir, PIDName)}
+	ok, err := l.lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock state directory: %w", err)
+	}
+	if !ok {
+		pid, _ := PID(dir) // only the message gets poorer without it
+		return nil, &HeldError{PID: pid}
+	}
+	if err := os.WriteFile(l.pid, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("write pid file: %w", err), l.lock.Unlock())
+	}
+	return l, nil
+}
+
+// Release gives the lock back and removes the pid file.
+func (l *Lock) Release() error {
+	return errors.Join(os.Remove(l.pid), l.lock.Unlock())
+}
+
+// PID returns the process id that the pid file of a state directory holds.
+func PID(dir string) (int, error) {
+	data, err := os.ReadFile(filepath.Join(dir, PIDName))
+	if err != nil {
+		return 0, fmt.Errorf("read pid file: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return 0, fmt.Errorf("read pid file: %w", err)
+	}
+	return pid, nil
+}
+
+// Running returns the process id of the keeper that holds the lock of a state
+// directory, or 0 when there is none.
+func Running(dir string) (int, error) {
+	if _, err := os.Stat(filepath.Join(dir, LockName)); errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	probe := flock.New(filepath.Join(dir, LockName))
+	ok, err := probe.TryRLock()
+	if err != nil {
+		return 0, fmt.Errorf("look at lock: %w", err)
+	}
+	if ok {
+		return 0, probe.Unlock()
+	}
+	return PID(dir)
+}

@@ -1,0 +1,124 @@
+package state_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/keeper/state"
+)
+
+func remember(t *testing.T, dir string) fsm.Memory {
+	t.Helper()
+	s, err := state.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(func(m *fsm.Memory) {
+		m.Node, m.Token = 7, "0a1b2c3d"
+		m.Goal = fsm.Goal{Stamp: fsm.Stamp{Incarnation: 1, Epoch: 2, Seq: 3}, State: fsm.StatePrimary, Peers: []fsm.Peer{{Node: 8, Name: "ключ \"b\""}}}
+		m.Settled, m.Drained = 3, 0x1_0000_0028
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return s.Get()
+}
+
+func TestStore_Remembers(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deep", "state")
+	want := remember(t, dir)
+	s, err := state.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, s.Get()); diff != "" {
+		t.Error(diff)
+	}
+	st, err := os.Stat(filepath.Join(dir, state.FileName))
+	if err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v: want 0600", st.Mode(), err)
+	}
+}
+
+// TestStore_Unwritable: what could not be written is not remembered either.
+func TestStore_Unwritable(t *testing.T) {
+	dir := t.TempDir()
+	want := remember(t, dir)
+	s, err := state.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A file where the directory was: fails for root too.
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(func(m *fsm.Memory) { m.Settled = 99 }); err == nil {
+		t.Error("update succeeded without a directory")
+	}
+	if diff := cmp.Diff(want, s.Get()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOpen_BadFiles(t *testing.T) {
+	dir := t.TempDir()
+	remember(t, dir)
+	path := filepath.Join(dir, state.FileName)
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		data string
+		want error
+	}{
+		"truncated": {string(good[:len(good)/2]), state.ErrDamaged},
+		"empty":     {"", state.ErrDamaged},
+		"changed":   {strings.Replace(string(good), `"settled": 3`, `"settled": 4`, 1), state.ErrDamaged},
+		"newer":     {strings.Replace(string(good), `"version": 1`, `"version": 2`, 1), state.ErrNewer},
+	} {
+		if err := os.WriteFile(path, []byte(c.data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := state.Open(dir)
+		if !errors.Is(err, c.want) || state.Hint(err) == "" {
+			t.Errorf("%s: %v (hint %q), want %v", name, err, state.Hint(err), c.want)
+		}
+	}
+}
+
+func TestAcquire_Second(t *testing.T) {
+	dir := t.TempDir()
+	l, err := state.Acquire(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = state.Acquire(dir)
+	if held, ok := errors.AsType[*state.HeldError](err); !ok || held.PID != os.Getpid() {
+		t.Errorf("second keeper: %v", err)
+	}
+	if pid, err := state.Running(dir); pid != os.Getpid() || err != nil {
+		t.Errorf("running: %d, %v", pid, err)
+	}
+	if err := l.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := state.Running(dir); pid != 0 || err != nil {
+		t.Errorf("running after release: %d, %v", pid, err)
+	}
+	again, err := state.Acquire(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Release(); err != nil {
+		t.Fatal(err)
+	}
+}
