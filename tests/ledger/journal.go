@@ -1,0 +1,76 @@
+package ledger
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// Row identifies what one client sent at one time.
+type Row struct{ Client, Seq int }
+
+// Ack is an acknowledgement. Times are since the start of the writer, on the
+// monotonic clock.
+type Ack struct {
+	Row
+	// Timeline is the server's WAL timeline when it executed the statement.
+	Timeline uint32
+	// Server is the address that answered.
+	Server string
+	// Sent is when the statement was sent, At when its acknowledgement came.
+	Sent, At time.Duration
+}
+
+// Journal is what was recorded of a run.
+type Journal struct {
+	// Sent holds every row that may exist.
+	Sent map[Row]bool
+	// Acks holds the acknowledgements in the order in which they came.
+	Acks []Ack
+}
+
+// journalFile is the record outside the servers. Lines are written at once and
+// whole: the test process may die, the file then holds all it knew.
+type journalFile struct {
+	mu sync.Mutex
+	f  *os.File
+}
+
+func (j *journalFile) intent(r Row, at time.Duration) error {
+	return j.write("intent %d %d %d\n", r.Client, r.Seq, at)
+}
+
+func (j *journalFile) ack(a Ack) error {
+	return j.write("ack %d %d %d %d %d %s\n", a.Client, a.Seq, a.Sent, a.At, a.Timeline, a.Server)
+}
+
+func (j *journalFile) write(format string, args ...any) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, err := fmt.Fprintf(j.f, format, args...)
+	return err
+}
+
+// ReadJournal reads a journal file back.
+func ReadJournal(r io.Reader) (Journal, error) {
+	j := Journal{Sent: map[Row]bool{}}
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		var row Row
+		var a Ack
+		var at time.Duration
+		line := lines.Text()
+		if _, err := fmt.Sscanf(line, "intent %d %d %d", &row.Client, &row.Seq, &at); err == nil {
+			j.Sent[row] = true
+			continue
+		}
+		if _, err := fmt.Sscanf(line, "ack %d %d %d %d %d %s", &a.Client, &a.Seq, &a.Sent, &a.At, &a.Timeline, &a.Server); err != nil {
+			return Journal{}, fmt.Errorf("journal line %d %q: %w", n, line, err)
+		}
+		j.Acks = append(j.Acks, a)
+	}
+	return j, lines.Err()
+}

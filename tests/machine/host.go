@@ -1,0 +1,210 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Host is one machine of a laboratory.
+type Host struct {
+	// Name is unique in the laboratory.
+	Name string
+	// Addr is the host's IP address.
+	Addr string
+	// Dir is the home directory of the user that runs the host's programs.
+	Dir string
+
+	lab  *Lab
+	port string // of the bridge
+}
+
+// PGDATA is where the host's database belongs; it does not exist until
+// something creates it.
+func (h *Host) PGDATA() string { return filepath.Join(h.Dir, "data") }
+
+// env is the environment of the host's programs: nothing is inherited but the
+// path and the locale.
+func (h *Host) env() []string {
+	return []string{
+		"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin",
+		"LANG=C.UTF-8", "TZ=UTC",
+		"HOME=" + h.Dir,
+		"USER=" + h.user(), "LOGNAME=" + h.user(),
+		"TMPDIR=" + filepath.Join(h.Dir, "tmp"),
+		"XDG_CONFIG_HOME=" + filepath.Join(h.Dir, "config"),
+		"XDG_DATA_HOME=" + filepath.Join(h.Dir, "share"),
+		"XDG_STATE_HOME=" + filepath.Join(h.Dir, "state"),
+		"XDG_RUNTIME_DIR=" + filepath.Join(h.Dir, "run"),
+		"PGDATA=" + h.PGDATA(),
+		"GOTRACEBACK=all",
+		"GORACE=log_path=" + filepath.Join(h.Dir, "log", "race"),
+	}
+}
+
+func (h *Host) user() string {
+	if h.lab.cred != nil {
+		return ServerUser
+	}
+	if u := os.Getenv("USER"); u != "" {
+		return u
+	}
+	return strconv.Itoa(os.Geteuid())
+}
+
+// Command prepares a program that runs on the host, as its user and in its home
+// directory, with extra environment of the form NAME=value.
+func (h *Host) Command(ctx context.Context, env []string, argv ...string) *exec.Cmd {
+	var full []string
+	if h.lab.net != nil {
+		full = append(full, program("ip"), "netns", "exec", h.lab.net.space(h.Name))
+	}
+	if h.lab.cred != nil {
+		full = append(full, program("setpriv"), "--reuid="+ServerUser,
+			"--regid="+strconv.Itoa(h.lab.cred.gid), "--init-groups")
+	}
+	full = append(full, argv...)
+	cmd := exec.CommandContext(ctx, full[0], full[1:]...)
+	cmd.Dir, cmd.Env = h.Dir, append(h.env(), env...)
+	// Ctrl-C at the terminal is for the test, which then tears down in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// Result is what became of a program that ran to its end.
+type Result struct {
+	Stdout, Stderr string
+	// Code is the exit code, -1 after a signal.
+	Code int
+}
+
+// Run runs a program on the host to its end. Only a program that could not be
+// run at all, or not within ctx, is an error.
+func (h *Host) Run(ctx context.Context, env []string, argv ...string) (Result, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := h.Command(ctx, env, argv...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	r := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
+	var exit *exec.ExitError
+	if ctx.Err() != nil {
+		return r, fmt.Errorf("%s on %s: %w\n%s%s", filepath.Base(argv[0]), h.Name, context.Cause(ctx), r.Stdout, r.Stderr)
+	}
+	if err != nil && !errors.As(err, &exit) {
+		return r, fmt.Errorf("%s on %s: %w", filepath.Base(argv[0]), h.Name, err)
+	}
+	return r, nil
+}
+
+// MustRun is Run for programs that have to succeed within a minute.
+func (h *Host) MustRun(t testing.TB, argv ...string) Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := h.Run(ctx, nil, argv...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Code != 0 {
+		t.Fatalf("%v on %s: exit code %d\n%s%s", argv, h.Name, r.Code, r.Stdout, r.Stderr)
+	}
+	return r
+}
+
+// Daemon is a program of a host that runs until it is told to end.
+type Daemon struct {
+	// Log is the file with what it printed.
+	Log string
+
+	host *Host
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+// Start starts a daemon on the host; its output is appended to log/NAME.log in
+// the host's directory.
+func (h *Host) Start(name string, env []string, argv ...string) (*Daemon, error) {
+	path := filepath.Join(h.Dir, "log", name+".log")
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	h.lab.own(path)
+	// The end of the test kills the host's processes itself, after having looked
+	// at them.
+	cmd := h.Command(context.WithoutCancel(h.lab.t.Context()), env, argv...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s on %s: %w", name, h.Name, err)
+	}
+	d := &Daemon{Log: path, host: h, cmd: cmd, done: make(chan struct{})}
+	go func() {
+		defer close(d.done)
+		_ = cmd.Wait() // The state is what counts.
+	}()
+	return d, nil
+}
+
+// PID is the process id of the daemon.
+func (d *Daemon) PID() int { return d.cmd.Process.Pid }
+
+// Done is closed when the daemon has ended.
+func (d *Daemon) Done() <-chan struct{} { return d.done }
+
+// Running reports whether the daemon has not ended yet.
+func (d *Daemon) Running() bool {
+	select {
+	case <-d.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// ExitCode is valid after Done: the exit code, -1 after a signal.
+func (d *Daemon) ExitCode() int {
+	<-d.done
+	return d.cmd.ProcessState.ExitCode()
+}
+
+// Signal sends s to the daemon's process alone; one that has ended is ignored.
+func (d *Daemon) Signal(s syscall.Signal) {
+	if d.Running() {
+		_ = d.cmd.Process.Signal(s)
+	}
+}
+
+// Wait waits for the end of the daemon.
+func (d *Daemon) Wait(ctx context.Context) error {
+	select {
+	case <-d.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s on %s has not ended: %w", filepath.Base(d.Log), d.host.Name, context.Cause(ctx))
+	}
+}
+
+// FreePort returns a TCP port that is free now; hosts with links of their own
+// all use PostgreSQL's.
+func (h *Host) FreePort() (int, error) {
+	if h.lab.net != nil {
+		return 5432, nil
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(h.Addr, "0"))
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
