@@ -1,0 +1,155 @@
+package monitorapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Code classifies an [Error].
+type Code string
+
+// The codes.
+const (
+	// CodeUnreachable: no answer, connection refused or lost, name not resolved, or the monitor's PostgreSQL starts or stops.
+	CodeUnreachable Code = "unreachable"
+	// CodeNotMonitor: something answers there and it is no monitor.
+	CodeNotMonitor Code = "not_a_monitor"
+	// CodeAuth: the monitor does not let us in: password, certificate, TLS or pg_hba.conf.
+	CodeAuth Code = "auth"
+	// CodeProtocol: the monitor speaks another version.
+	CodeProtocol Code = "protocol"
+	// CodeRefused: understood, and not done; Text says why.
+	CodeRefused Code = "refused"
+	// CodeUnknown: no such formation, group, node or command.
+	CodeUnknown Code = "unknown"
+	// CodeConflict: a name, address or id is taken, or the data belongs elsewhere.
+	CodeConflict Code = "conflict"
+	// CodeInvalid: a value out of range or malformed.
+	CodeInvalid Code = "invalid"
+)
+
+// Error is what every call of a [Client] returns when it fails. It holds no secret.
+type Error struct {
+	Code Code
+	Text string
+	// Hint says what to do next; may be empty.
+	Hint string
+	// Cause is the underlying error, for errors.Is and errors.As; may be nil.
+	Cause error
+}
+
+// Error returns the text.
+func (e *Error) Error() string { return e.Text }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// CodeOf returns the code of the first [*Error] in err's chain, or "" when there is none.
+func CodeOf(err error) Code {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// sqlCodes maps the SQLSTATEs that the monitor's functions raise; the class "AC" is not used by PostgreSQL.
+var sqlCodes = map[string]Code{
+	"AC001": CodeProtocol,
+	"AC002": CodeUnknown,
+	"AC003": CodeConflict,
+	"AC004": CodeInvalid,
+	"AC005": CodeRefused,
+}
+
+// classify turns whatever pgx returned into an *Error; where is host:port, for the text.
+func classify(err error, where string) error {
+	if err == nil {
+		return nil
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return classifySQL(pg, where)
+	}
+	text := reason(err)
+	switch {
+	case strings.Contains(text, "server refused TLS"):
+		return &Error{Code: CodeAuth, Text: fmt.Sprintf("monitor at %s: server refuses TLS", where),
+			Hint: "the sslmode of the monitor's URI asks for TLS: compare it with the monitor's settings", Cause: err}
+	case strings.Contains(text, "tls:") || strings.Contains(text, "x509:"):
+		return &Error{Code: CodeAuth, Text: fmt.Sprintf("monitor at %s: TLS: %s", where, text),
+			Hint: "check sslmode and sslrootcert in the monitor's URI", Cause: err}
+	case strings.Contains(text, "password"):
+		// pgx says so itself when the server asks for a password and there is none.
+		return &Error{Code: CodeAuth, Text: fmt.Sprintf("monitor at %s: no password", where), Hint: passwordHint, Cause: err}
+	case alien(err, text):
+		return &Error{Code: CodeNotMonitor, Text: fmt.Sprintf("%s does not speak PostgreSQL's protocol: %s", where, text),
+			Hint: "check host and port of the monitor's URI", Cause: err}
+	}
+	return &Error{Code: CodeUnreachable, Text: fmt.Sprintf("reach monitor at %s: %s", where, text),
+		Hint: "is the monitor running (autoctl status), and are host and port right?", Cause: err}
+}
+
+const passwordHint = "put the monitor's password into PGPASSWORD or a password file (~/.pgpass)"
+
+func classifySQL(pg *pgconn.PgError, where string) error {
+	e := &Error{Code: CodeRefused, Text: pg.Message, Hint: pg.Hint, Cause: pg}
+	if code, ok := sqlCodes[pg.Code]; ok {
+		e.Code = code
+		return e
+	}
+	switch {
+	case pg.Code == "28P01" || strings.HasPrefix(pg.Code, "28"):
+		e.Code, e.Text = CodeAuth, fmt.Sprintf("monitor at %s: %s", where, pg.Message)
+		e.Hint = passwordHint
+	case pg.Code == "3D000", pg.Code == "3F000", pg.Code == "42883", pg.Code == "42P01":
+		e.Code, e.Text = CodeNotMonitor, fmt.Sprintf("the server at %s is not a monitor: %s", where, pg.Message)
+		e.Hint = "the URI of a monitor is printed by: autoctl show uri --monitor"
+	case strings.HasPrefix(pg.Code, "57P"), strings.HasPrefix(pg.Code, "53"), strings.HasPrefix(pg.Code, "08"), pg.Code == "57014":
+		e.Code, e.Text = CodeUnreachable, fmt.Sprintf("monitor at %s: %s", where, pg.Message)
+	default:
+		e.Text = fmt.Sprintf("monitor at %s: %s (SQLSTATE %s)", where, pg.Message, pg.Code)
+	}
+	return e
+}
+
+// alien reports whether the other side talked, but not PostgreSQL's protocol.
+func alien(err error, text string) bool {
+	var op net.Error
+	if errors.As(err, &op) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	return strings.Contains(text, "unknown message type") || strings.Contains(text, "invalid message") ||
+		strings.Contains(text, "received unexpected message") || strings.Contains(text, "body length")
+}
+
+// reason returns the innermost useful text: pgx's own wrapping repeats user and database for each address that it tried.
+func reason(err error) string {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return fmt.Sprintf("host name %q: %s", dns.Name, dns.Err)
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err.Error()
+	}
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		if inner := connect.Unwrap(); inner != nil {
+			return inner.Error()
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	return err.Error()
+}
