@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,8 +51,24 @@ func (l *leftovers) remove() {
 		}
 	}
 	for path := range l.files {
-		_ = os.Remove(path)
+		removeDynamic(path)
 	}
+}
+
+// removeDynamic deletes a server's control segment and the segments listed in
+// it, which not every process maps. The layout differs between versions of
+// PostgreSQL, so every word that is the name of a segment counts as one.
+func removeDynamic(path string) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return // A later start of the server has cleaned up.
+	}
+	for ; len(content) >= 4; content = content[4:] {
+		if handle := binary.NativeEndian.Uint32(content); handle != 0 {
+			_ = os.Remove(fmt.Sprintf("/dev/shm/PostgreSQL.%d", handle))
+		}
+	}
+	_ = os.Remove(path)
 }
 
 // attachments is how many processes have the System V segment mapped.
