@@ -9,56 +9,14 @@ type Facts struct {
 	Files  FileFacts   `json:"files"`
 	// Upstream is what the keeper learned from the goal's upstream, over a replication connection; nil when it has not asked or got no answer.
 	Upstream *UpstreamFacts `json:"upstream,omitempty"`
+	// Silent says that the upstream was asked for this observation and gave no answer; see [Step.Ask].
+	Silent bool `json:"silent,omitempty"`
+	// Fresh says that the monitor has confirmed the goal in this run of the keeper, and after the server was last seen down: a server
+	// under k = 0 starts only then, because an operator may have forced a promotion elsewhere meanwhile (design section 5).
+	Fresh bool `json:"fresh,omitempty"`
 	// Slots says that every peer of the goal has its slot and no slot of ours belongs to anybody else.
 	Slots bool `json:"slots"`
 }
-
-// Memory is the keeper's state file: outside the data directory, fsynced before the report that depends on it (S8).
-type Memory struct {
-	Node  NodeID `json:"node"`
-	Token string `json:"token"`
-	// Goal is the newest goal obeyed; its Stamp is the highest seen.
-	Goal Goal `json:"goal"`
-	// Reached is the stamp of the newest goal that was reached, State its state.
-	Reached Stamp `json:"reached"`
-	State   State `json:"state"`
-	// Generation is the data generation; it grows before anything replaces or rewinds the data (S10).
-	Generation uint64 `json:"generation"`
-	// Busy is set, on disk, before a rewind, a copy or a swap begins and cleared when the data is whole again.
-	Busy Busy `json:"busy,omitempty"`
-	// Rung is the lowest rung of the rejoin ladder that is still worth trying for the present upstream, and Why it went there.
-	Rung Rung   `json:"rung,omitempty"`
-	Why  string `json:"why,omitempty"`
-	// Promotions are those begun on the present data (S3).
-	Promotions []Promotion `json:"promotions,omitempty"`
-	// Settled is the Seq of the newest configuration settled here; Drained the LSN of a shutdown that was asked for.
-	Settled uint64 `json:"settled,omitempty"`
-	Drained LSN    `json:"drained,omitempty"`
-	// Asked says that the present stop of the server was asked through autoctl.
-	Asked bool `json:"asked,omitempty"`
-}
-
-// Busy names work on the data directory that a crash may have interrupted.
-type Busy string
-
-// The kinds of work. BusyInit is initdb, BusyRewind a rewind (the directory may be half-rewound), BusySwap the exchange of a complete copy.
-const (
-	BusyNone   Busy = ""
-	BusyInit   Busy = "init"
-	BusyRewind Busy = "rewind"
-	BusyCopy   Busy = "copy"
-	BusySwap   Busy = "swap"
-)
-
-// Rung is a rung of the rejoin ladder.
-type Rung string
-
-// The rungs, from the cheapest.
-const (
-	RungStream Rung = ""
-	RungRewind Rung = "rewind"
-	RungCopy   Rung = "copy"
-)
 
 // DataKind classifies a data directory.
 type DataKind string
@@ -120,7 +78,15 @@ type ServerFacts struct {
 	Stale bool `json:"stale,omitempty"`
 	// Crashes counts starts in a row that failed or ended at once, since the goal changed.
 	Crashes int `json:"crashes,omitempty"`
-	// DrainedMS is for how long the server has been stopped for draining, in ms.
+	// Pause says that the pause after a failed start is not over yet; it grows with Crashes.
+	Pause bool `json:"pause,omitempty"`
+	// HungMS is for how long the server has been hung, in ms.
+	HungMS int64 `json:"hung_ms,omitempty"`
+	// StuckMS is for how long a standby has not streamed, while neither its replay nor its receive position moved, in ms.
+	StuckMS int64 `json:"stuck_ms,omitempty"`
+	// Checkpointed says that a checkpoint asked for by the present goal has ended.
+	Checkpointed bool `json:"checkpointed,omitempty"`
+	// DrainedMS is for how long the server has been down under a goal that drains, in ms.
 	DrainedMS int64 `json:"drained_ms,omitempty"`
 }
 

@@ -7,6 +7,10 @@ type Step struct {
 	Reason string `json:"reason"`
 	// Files is what our files must say, for StepConfigure and the starts.
 	Files *Files `json:"files,omitempty"`
+	// Rung is where StepLadder goes.
+	Rung Rung `json:"rung,omitempty"`
+	// Ask, on StepWait, says that the upstream's own facts would decide: observe them and plan again.
+	Ask bool `json:"ask,omitempty"`
 	// Problem is set on StepWait and StepRefuse when a human should see it.
 	Problem *Problem `json:"problem,omitempty"`
 }
@@ -40,6 +44,7 @@ const (
 	StepCopy         StepKind = "copy"          // base backup into the staging directory
 	StepSwap         StepKind = "swap"          // generation + BusySwap on disk, exchange staging and data
 	StepLadder       StepKind = "ladder"        // remember that the present rung failed and why; the next plan uses the next one
+	StepResume       StepKind = "resume"        // persist that the drain was given up by its deadline; the next plan serves again (S21)
 	StepRelease      StepKind = "release"       // dropped: forget the monitor
 )
 
