@@ -2,9 +2,12 @@ package ledger
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -59,18 +62,34 @@ func ReadJournal(r io.Reader) (Journal, error) {
 	j := Journal{Sent: map[Row]bool{}}
 	lines := bufio.NewScanner(r)
 	for n := 1; lines.Scan(); n++ {
-		var row Row
-		var a Ack
-		var at time.Duration
-		line := lines.Text()
-		if _, err := fmt.Sscanf(line, "intent %d %d %d", &row.Client, &row.Seq, &at); err == nil {
-			j.Sent[row] = true
-			continue
+		if err := j.add(strings.Fields(lines.Text())); err != nil {
+			return Journal{}, fmt.Errorf("journal line %d %q: %w", n, lines.Text(), err)
 		}
-		if _, err := fmt.Sscanf(line, "ack %d %d %d %d %d %s", &a.Client, &a.Seq, &a.Sent, &a.At, &a.Timeline, &a.Server); err != nil {
-			return Journal{}, fmt.Errorf("journal line %d %q: %w", n, line, err)
-		}
-		j.Acks = append(j.Acks, a)
 	}
 	return j, lines.Err()
+}
+
+// add takes the fields of one line: what it is, then numbers, then for an
+// acknowledgement the server.
+func (j *Journal) add(fields []string) error {
+	counts := map[string]int{"intent": 4, "ack": 7}
+	if len(fields) == 0 || len(fields) != counts[fields[0]] {
+		return errors.New("not a line of a journal")
+	}
+	var n [5]int64
+	for i := range min(len(fields)-1, len(n)) {
+		var err error
+		if n[i], err = strconv.ParseInt(fields[i+1], 10, 64); err != nil {
+			return err
+		}
+	}
+	row := Row{int(n[0]), int(n[1])}
+	if fields[0] == "intent" {
+		j.Sent[row] = true
+		return nil
+	}
+	j.Acks = append(j.Acks, Ack{
+		Row: row, Sent: time.Duration(n[2]), At: time.Duration(n[3]), Timeline: uint32(n[4]), Server: fields[6],
+	})
+	return nil
 }

@@ -39,7 +39,7 @@ func (h *Host) env() []string {
 		"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin",
 		"LANG=C.UTF-8", "TZ=UTC",
 		"HOME=" + h.Dir,
-		"USER=" + h.user(), "LOGNAME=" + h.user(),
+		"USER=" + h.User(), "LOGNAME=" + h.User(),
 		"TMPDIR=" + filepath.Join(h.Dir, "tmp"),
 		"XDG_CONFIG_HOME=" + filepath.Join(h.Dir, "config"),
 		"XDG_DATA_HOME=" + filepath.Join(h.Dir, "share"),
@@ -51,7 +51,8 @@ func (h *Host) env() []string {
 	}
 }
 
-func (h *Host) user() string {
+// User is the operating system user that runs the host's programs.
+func (h *Host) User() string {
 	if h.lab.cred != nil {
 		return ServerUser
 	}
@@ -195,16 +196,20 @@ func (d *Daemon) Wait(ctx context.Context) error {
 	}
 }
 
-// FreePort returns a TCP port that is free now; hosts with links of their own
-// all use PostgreSQL's.
+// FreePort returns a TCP port that is free now on the loopback interface that
+// all tests share: servers of different hosts put their sockets into the same
+// directory, under the number of their port.
 func (h *Host) FreePort() (int, error) {
-	if h.lab.net != nil {
-		return 5432, nil
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(h.Addr, "0"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Dial connects as a program on the host would, also while the host is cut off:
+// fit for [pgconn.Config.DialFunc]. Addresses are literal.
+func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return h.lab.dialFrom(ctx, h.Name, network, address)
 }

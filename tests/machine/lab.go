@@ -156,10 +156,14 @@ func (l *Lab) own(path string) {
 // Dial connects from the laboratory's network, as a client on a host of its own
 // would: fit for [pgconn.Config.DialFunc]. Addresses are literal.
 func (l *Lab) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return l.dialFrom(ctx, "client", network, address)
+}
+
+func (l *Lab) dialFrom(ctx context.Context, host, network, address string) (net.Conn, error) {
 	if l.net == nil {
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
-	return l.net.dial(ctx, network, address)
+	return l.net.dial(ctx, host, network, address)
 }
 
 // remove tears the laboratory down at the end of its test.

@@ -129,10 +129,10 @@ func ruleset(cuts map[cut]bool) string {
 	return b.String()
 }
 
-// dial opens a connection out of the client's namespace. The namespace of a
+// dial opens a connection out of the namespace of a host. The namespace of a
 // socket is that of the thread which makes it, so the thread goes there and
 // back; if it cannot come back it ends with its goroutine.
-func (n *network) dial(ctx context.Context, netw, address string) (net.Conn, error) {
+func (n *network) dial(ctx context.Context, host, netw, address string) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
@@ -140,7 +140,7 @@ func (n *network) dial(ctx context.Context, netw, address string) (net.Conn, err
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread()
-		conn, back, err := dialIn(ctx, filepath.Join(netnsDir, n.space("client")), netw, address)
+		conn, back, err := dialIn(ctx, filepath.Join(netnsDir, n.space(host)), netw, address)
 		if back {
 			runtime.UnlockOSThread()
 		}

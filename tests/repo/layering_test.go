@@ -39,8 +39,7 @@ func ours(t *testing.T) (mine []goPackage, standard map[string]bool) {
 	cmd.Dir = top
 	out, err := cmd.Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
 		}
 		t.Fatal(err)
