@@ -31,7 +31,7 @@ const commandTimeout = 90 * time.Second
 
 func (n *Node) start(args ...string) {
 	n.c.t.Helper()
-	d, err := n.Host.Start("autoctl", nil, append([]string{n.c.binary}, args...)...)
+	d, err := n.Start("autoctl", nil, append([]string{n.c.binary}, args...)...)
 	if err != nil {
 		n.c.t.Fatal(err)
 	}
