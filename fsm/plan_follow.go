@@ -18,6 +18,9 @@ func planFollow(goal Goal, f Facts) []Step {
 		return refuse("other_upstream", "correct the host or port of the upstream",
 			"the upstream %s:%d has system identifier %d, the group has %d", goal.Upstream.Host, goal.Upstream.Port, f.Upstream.SystemID, goal.SystemID)
 	}
+	if f.Server.readWrite() {
+		return stop(f, fmt.Sprintf("the goal is %s", goal.State))
+	}
 	if why := mustCopy(goal, f); why != "" {
 		return followCopy(goal, f, why)
 	}
@@ -26,8 +29,6 @@ func planFollow(goal Goal, f Facts) []Step {
 		return wait("the server starts")
 	case f.Server.Status == ServerHung:
 		return serveHung(goal, f)
-	case f.Server.readWrite():
-		return stop(f, fmt.Sprintf("the goal is %s", goal.State))
 	case f.Memory.Rung == RungRewind:
 		return followRewind(goal, f, f.Memory.Why)
 	case f.Server.down():
@@ -48,7 +49,7 @@ func mustCopy(goal Goal, f Facts) string {
 	case f.Memory.Busy == BusyRewind:
 		return "a rewind was interrupted"
 	case f.Memory.Rung == RungCopy:
-		return f.Memory.Why
+		return "a cheaper way did not work: " + f.Memory.Why
 	case f.Memory.Generation < goal.MinGeneration:
 		return "a rebuild was asked for"
 	}
