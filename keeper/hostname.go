@@ -1,0 +1,75 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// lookupTimeout bounds each question to the resolver.
+const lookupTimeout = 2 * time.Second
+
+// DiscoverHost finds under which name or address others reach this machine: the
+// address from which it talks to the monitor, or the name of that address if
+// the name leads back to it. Nothing is sent but questions to the machine's own
+// resolver.
+func DiscoverHost(ctx context.Context, monitorHost string, monitorPort int) (string, error) {
+	// Connecting a datagram socket chooses a route and sends nothing.
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "udp", net.JoinHostPort(monitorHost, strconv.Itoa(monitorPort)))
+	if err != nil {
+		return "", refuse(CodeHost, err, "give this machine's own name or address with --hostname",
+			"find the address from which this machine reaches the monitor %s: %v", monitorHost, err)
+	}
+	local := conn.LocalAddr().(*net.UDPAddr).IP
+	_ = conn.Close() // nothing was sent
+	if local.IsLoopback() {
+		return local.String(), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	names, err := net.DefaultResolver.LookupAddr(ctx, local.String())
+	if err != nil {
+		return local.String(), nil //nolint:nilerr // the address does as well
+	}
+	for _, name := range names {
+		name = strings.TrimSuffix(name, ".")
+		if leadsTo(ctx, name, local) {
+			return name, nil
+		}
+	}
+	return local.String(), nil
+}
+
+func leadsTo(ctx context.Context, name string, want net.IP) bool {
+	addrs, err := net.DefaultResolver.LookupHost(ctx, name)
+	return err == nil && slices.Contains(addrs, want.String())
+}
+
+// checkHost makes sure that a name resolves here, at least.
+func checkHost(ctx context.Context, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	if net.ParseIP(host) != nil {
+		return nil
+	}
+	if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
+		return refuse(CodeHost, err, "add it to the name service or to /etc/hosts, or give an address with --hostname",
+			"host name %q does not resolve", host)
+	}
+	return nil
+}
+
+// checkPort makes sure that nobody listens on the port yet.
+func checkPort(ctx context.Context, port int) error {
+	var listener net.ListenConfig
+	l, err := listener.Listen(ctx, "tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return refuse(CodePort, err, "stop what listens there, or choose another port with --pgport", "port %d cannot be used: %v", port, err)
+	}
+	return l.Close()
+}
