@@ -216,13 +216,10 @@ func (c *Cluster) ask(ctx context.Context) (monitorapi.State, error) {
 }
 
 func (c *Cluster) hangUp() {
-	if c.asker == nil {
-		return
+	if c.asker != nil {
+		hangUp(c.asker)
+		c.asker = nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	_ = c.asker.Close(ctx)
-	c.asker = nil
 }
 
 // Picture describes the situation, for the message of a failure.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/autoctl/autoctl/tests/machine"
 )
@@ -146,15 +147,25 @@ func (n *Node) Decode(into any, args ...string) {
 // Log is the path of the daemon's log.
 func (n *Node) Log() string { return filepath.Join(n.Dir, "log", "autoctl.log") }
 
-// connect opens a connection to the node's PostgreSQL from its own host, as the
-// superuser.
-func (n *Node) connect(ctx context.Context) (*pgx.Conn, error) {
+// connectNoticing opens a connection to the node's PostgreSQL from its own host,
+// as the superuser, and passes notices on.
+func (n *Node) connectNoticing(ctx context.Context, notice func(*pgconn.Notice)) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable connect_timeout=2", n.Addr, n.Port, n.User(), Database))
 	if err != nil {
 		return nil, err
 	}
 	cfg.DialFunc = n.Dial
+	if notice != nil {
+		cfg.OnNotice = func(_ *pgconn.PgConn, got *pgconn.Notice) { notice(got) }
+	}
 	return pgx.ConnectConfig(ctx, cfg)
+}
+
+// hangUp closes a connection without waiting for a server that may be gone.
+func hangUp(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_ = conn.Close(ctx)
 }
 
 // query runs a query and returns its rows, each as text with columns joined by
@@ -162,15 +173,11 @@ func (n *Node) connect(ctx context.Context) (*pgx.Conn, error) {
 func (n *Node) query(ctx context.Context, sql string, args ...any) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	conn, err := n.connect(ctx)
+	conn, err := n.connectNoticing(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-		defer cancel()
-		_ = conn.Close(ctx)
-	}()
+	defer hangUp(conn)
 	rows, err := conn.Query(ctx, sql, append([]any{pgx.QueryResultFormats{pgx.TextFormatCode}}, args...)...)
 	if err != nil {
 		return nil, err

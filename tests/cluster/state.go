@@ -182,9 +182,11 @@ func find(state monitorapi.State, name string) *monitorapi.NodeState {
 // command prints them.
 func (c *Cluster) Events(after int64) []monitorapi.Event {
 	c.t.Helper()
-	var all []monitorapi.Event
+	var all struct {
+		Events []monitorapi.Event `json:"events"`
+	}
 	c.Monitor.Decode(&all, "show", "events", "--monitor", c.MonitorURI(), "--count", "1000")
-	return slices.DeleteFunc(all, func(e monitorapi.Event) bool { return e.ID <= after })
+	return slices.DeleteFunc(all.Events, func(e monitorapi.Event) bool { return e.ID <= after })
 }
 
 // LastEvent is the id of the newest event, 0 when there is none.

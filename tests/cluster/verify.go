@@ -229,6 +229,26 @@ func (n *Node) RefusesWrites() {
 	}
 }
 
+// AcknowledgesNothing asserts that a commit made on the node's own host is not
+// acknowledged within the time given: nobody is let in, or it waits for standbys
+// that do not answer. The row may be there afterwards, on this node.
+func (n *Node) AcknowledgesNothing(during time.Duration) {
+	n.c.t.Helper()
+	ctx, cancel := context.WithTimeout(n.c.t.Context(), during)
+	defer cancel()
+	warned := false
+	conn, err := n.connectNoticing(ctx, func(notice *pgconn.Notice) {
+		warned = warned || notice.SeverityUnlocalized == "WARNING"
+	})
+	if err != nil {
+		return
+	}
+	defer hangUp(conn)
+	if _, err := conn.Exec(ctx, "create table if not exists autoctl_isolated()"); err == nil && !warned {
+		n.c.t.Errorf("%s acknowledged a commit\n%s", n.Name, n.c.Picture())
+	}
+}
+
 // Timeline is the WAL timeline on which the node's server writes or replays.
 func (n *Node) Timeline() int {
 	n.c.t.Helper()
