@@ -158,10 +158,13 @@ func register(ctx context.Context, made Created, s survey, store *state.Store, m
 }
 
 // prepare makes a memory ready for a registration: a token of its own, and a
-// new life for a node that was dropped, whose data keeps its past (S3, S10).
+// new life for a node that was dropped, whose data keeps its past (S3).
 func prepare(m *fsm.Memory, s survey) {
 	if m.Released || m.State == fsm.StateDropped {
-		*m = fsm.Memory{Generation: m.Generation, Promotions: m.Promotions}
+		*m = fsm.Memory{Promotions: m.Promotions}
+	}
+	if !s.existing() && m.Busy == fsm.BusyNone && m.Node == 0 {
+		m.Promotions = nil
 	}
 	if m.Token == "" {
 		m.Token = newToken()

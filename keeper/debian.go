@@ -24,7 +24,7 @@ var outside = regexp.MustCompile(`(?m)^\s*(data_directory|hba_file|ident_file|ex
 // A server that runs on the old place is stopped: the keeper starts it again.
 // It is idempotent; postgresql.conf comes last and marks the end.
 func (s survey) moveConfigIn(ctx context.Context) error {
-	if s.inside {
+	if s.inside || !s.existing() {
 		return nil
 	}
 	from := filepath.Dir(s.config)
