@@ -57,14 +57,15 @@ type FileError struct {
 }
 
 // ConfigErrors returns what is wrong with the configuration files as they are
-// on disk now, before a reload or a restart runs into it. Settings that need a
-// restart are no errors here.
+// on disk now, before a reload runs into it. It cannot judge parameters that
+// need a restart: PostgreSQL reports right and wrong values of theirs alike;
+// OfflineSetting finds the wrong ones.
 func ConfigErrors(ctx context.Context, conn *pgx.Conn) ([]FileError, error) {
 	const query = `
-		select coalesce(sourcefile, ''), coalesce(sourceline, 0), coalesce(name, ''), error
-		from pg_file_settings
-		where error is not null and error <> 'setting could not be applied'
-		order by seqno`
+		select coalesce(f.sourcefile, ''), coalesce(f.sourceline, 0), coalesce(f.name, ''), f.error
+		from pg_file_settings f left join pg_settings s using (name)
+		where f.error is not null and s.context is distinct from 'postmaster'
+		order by f.seqno`
 	rows, err := conn.Query(ctx, query)
 	if err != nil {
 		return nil, fmt.Errorf("check configuration files: %w", err)
