@@ -98,7 +98,10 @@ func (c *Cluster) WaitSync(within time.Duration, k int, members ...string) {
 	c.t.Helper()
 	slices.Sort(members)
 	c.Await(within, fmt.Sprintf("synchronous: ANY %d %v", k, members), func(context.Context) error {
-		g := c.Group()
+		g, err := c.TryGroup()
+		if err != nil {
+			return err
+		}
 		names := map[fsm.NodeID]string{}
 		for _, n := range g.Nodes {
 			names[n.NodeID] = n.Name

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -131,23 +132,48 @@ func (c *Cluster) State() monitorapi.State {
 // Info is what the monitor knows of a node now.
 func (c *Cluster) Info(name string) monitorapi.NodeState {
 	c.t.Helper()
-	n := find(c.State(), name)
-	if n == nil {
-		c.t.Fatalf("the monitor does not know %s", name)
+	n, err := c.TryInfo(name)
+	if err != nil {
+		c.t.Fatal(err)
 	}
-	return *n
+	return n
+}
+
+// TryInfo is Info for when the monitor may be away, or not know the node.
+func (c *Cluster) TryInfo(name string) (monitorapi.NodeState, error) {
+	state, err := c.ask(c.t.Context())
+	if err != nil {
+		return monitorapi.NodeState{}, err
+	}
+	n := find(state, name)
+	if n == nil {
+		return monitorapi.NodeState{}, fmt.Errorf("the monitor does not know %s", name)
+	}
+	return *n, nil
 }
 
 // Group is the state of the group that scenarios work with.
 func (c *Cluster) Group() monitorapi.GroupState {
 	c.t.Helper()
-	for _, f := range c.State().Formations {
+	g, err := c.TryGroup()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return g
+}
+
+// TryGroup is Group for when the monitor may be away.
+func (c *Cluster) TryGroup() (monitorapi.GroupState, error) {
+	state, err := c.ask(c.t.Context())
+	if err != nil {
+		return monitorapi.GroupState{}, err
+	}
+	for _, f := range state.Formations {
 		if f.Name == Formation && len(f.Groups) > 0 {
-			return f.Groups[0]
+			return f.Groups[0], nil
 		}
 	}
-	c.t.Fatal("the formation has no group")
-	return monitorapi.GroupState{}
+	return monitorapi.GroupState{}, errors.New("the formation has no group")
 }
 
 // PrimaryNode is the node that serves, which exactly one does.

@@ -59,7 +59,10 @@ func (c *Cluster) Verify(w *ledger.Writer) ledger.Verdict {
 func (c *Cluster) Right(within time.Duration) {
 	c.t.Helper()
 	c.Await(within, "slots, synchronous standbys and HBA are right", func(ctx context.Context) error {
-		g := c.Group()
+		g, err := c.TryGroup()
+		if err != nil {
+			return err
+		}
 		if len(g.Record) != 1 || g.Election != nil {
 			return fmt.Errorf("the group has not settled: election %v, record %+v", g.Election, g.Record)
 		}
