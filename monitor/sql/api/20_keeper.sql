@@ -1,0 +1,260 @@
+-- What keepers call.
+
+create or replace function autoctl.hello(protocol integer, software text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform autoctl.check_protocol(protocol);
+  return (select jsonb_build_object('protocol', 1, 'software', m.software, 'incarnation', m.incarnation) from autoctl.monitor m);
+end $$;
+
+create or replace function autoctl.report(protocol integer, report jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  n       autoctl.node;
+  old     autoctl.report;
+  news    jsonb;
+  before  text;
+  state   text := report->>'state';
+begin
+  perform autoctl.check_protocol(protocol);
+  -- A heartbeat is not worth waiting for a disk.
+  perform set_config('synchronous_commit', 'off', true);
+  select * into n from autoctl.node where node.id = (report->>'node')::bigint;
+  if not found then
+    perform autoctl.fail('AC002', format('the monitor knows no node %s', report->>'node'),
+      'it was dropped, or this is another monitor: autoctl enable monitor moves a node to a replacement monitor');
+  end if;
+  if n.token is distinct from report->>'token' then
+    perform autoctl.fail('AC002', format('node %s of this monitor is another node (tokens differ)', n.id),
+      'this node was dropped and its place taken, or its state file belongs to another directory');
+  end if;
+  news := autoctl.material(report, (select s.settings from autoctl.settings s),
+    exists (select from autoctl.grp g where g.formation = n.formation and g.number = n.grp and g.election is not null));
+  select * into old from autoctl.report r where r.node = n.id for update;
+  before := coalesce(old.report->>'state', 'init');
+  insert into autoctl.report as r (node, report, material, received) values (n.id, report, news, clock_timestamp())
+    on conflict (node) do update
+    set report = excluded.report, material = excluded.material, beats = r.beats + 1, received = excluded.received;
+  if old.material is distinct from news then
+    perform autoctl.wake(n.formation, n.grp);
+  end if;
+  if before is distinct from state then
+    insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned, stamp)
+    values (n.formation, n.grp, n.id, n.name, 'state', 'report', format('reported %s after %s', state, before), state,
+      coalesce(n.goal->>'state', 'init'), report->'reached');
+    perform autoctl.announce(n, state, 'state', '');
+  end if;
+  return n.told;
+end $$;
+
+create or replace function autoctl.goal(protocol integer, node bigint) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  n autoctl.node;
+begin
+  perform autoctl.check_protocol(protocol);
+  select * into n from autoctl.node x where x.id = node;
+  if not found then
+    perform autoctl.fail('AC002', format('the monitor knows no node %s', node));
+  end if;
+  return n.told;
+end $$;
+
+create or replace function autoctl.check_registration(r jsonb) returns void
+language plpgsql as $$
+begin
+  if coalesce(r->>'host', '') = '' or r->>'host' ~ '[[:space:][:cntrl:],''"\\]' then
+    perform autoctl.fail('AC004', format('host %L is not a host name or address', r->>'host'));
+  end if;
+  if (r->>'port')::integer not between 1 and 65535 then
+    perform autoctl.fail('AC004', format('port %s is out of range', r->>'port'));
+  end if;
+  if r->>'name' ~ '[[:cntrl:]]' or octet_length(r->>'name') > 63 then
+    perform autoctl.fail('AC004', format('name %L is too long (63 bytes) or holds control characters', r->>'name'));
+  end if;
+  if r->>'token' !~ '^[0-9a-f]{8}$' then
+    perform autoctl.fail('AC004', 'the token is not 8 hexadecimal digits');
+  end if;
+  if (r->>'priority')::integer not between 0 and 100 then
+    perform autoctl.fail('AC004', format('candidate priority %s is not between 0 and 100', r->>'priority'));
+  end if;
+end $$;
+
+-- known_node finds the node that a registration continues, or nothing. A registration that is in the way of another node fails.
+create or replace function autoctl.known_node(r jsonb) returns autoctl.node
+language plpgsql as $$
+declare
+  n      autoctl.node;
+  wanted bigint := coalesce((r->>'node_id')::bigint, 0);
+begin
+  if wanted <> 0 then
+    select * into n from autoctl.node where id = wanted;
+    if found and n.token <> r->>'token' then
+      perform autoctl.fail('AC003', format('node id %s belongs to another node, %s at %s:%s', n.id, n.name, n.host, n.port),
+        'the state file of this node belongs to another monitor');
+    elsif not found and coalesce(jsonb_typeof(r->'memory'), 'null') = 'null' then
+      perform autoctl.fail('AC002', format('the monitor knows no node %s', wanted),
+        'it was dropped, or this is a replacement monitor: see autoctl enable monitor');
+    end if;
+  else
+    select * into n from autoctl.node
+    where formation = r->>'formation' and token = r->>'token'
+      and (host = r->>'host' and port = (r->>'port')::integer or name = r->>'name');
+  end if;
+  if n.id is not null and n.formation <> r->>'formation' then
+    perform autoctl.fail('AC003', format('node %s is in formation %L', n.id, n.formation));
+  end if;
+  return n;
+end $$;
+
+create or replace function autoctl.check_free(r jsonb, except_id bigint) returns void
+language plpgsql as $$
+declare
+  n autoctl.node;
+begin
+  select * into n from autoctl.node
+  where host = r->>'host' and port = (r->>'port')::integer and id is distinct from except_id;
+  if found then
+    perform autoctl.fail('AC003', format('%s:%s is node %s (%s) of formation %L', n.host, n.port, n.id, n.name, n.formation),
+      'drop that node first if it is gone: autoctl drop node');
+  end if;
+  select * into n from autoctl.node
+  where formation = r->>'formation' and name = r->>'name' and id is distinct from except_id;
+  if found then
+    perform autoctl.fail('AC003', format('name %L is taken by node %s at %s:%s', n.name, n.id, n.host, n.port),
+      'choose another --name, or drop that node first if it is gone: autoctl drop node');
+  end if;
+end $$;
+
+-- registration_formation locks the formation and checks kind and database. The first node of a formation may set both.
+create or replace function autoctl.registration_formation(r jsonb) returns autoctl.formation
+language plpgsql as $$
+declare
+  f autoctl.formation;
+begin
+  select * into f from autoctl.formation where name = r->>'formation' for update;
+  if not found then
+    perform autoctl.fail('AC002', format('the monitor knows no formation %L', r->>'formation'), 'create it first: autoctl create formation');
+  end if;
+  if not exists (select from autoctl.grp where formation = f.name) then
+    update autoctl.formation
+    set kind = coalesce(nullif(r->>'kind', ''), kind), database = coalesce(nullif(r->>'database', ''), database)
+    where name = f.name returning * into f;
+  end if;
+  if coalesce(r->>'kind', '') not in ('', f.kind) then
+    perform autoctl.fail('AC003', format('formation %L is of kind %s, not %s', f.name, f.kind, r->>'kind'));
+  end if;
+  if coalesce(r->>'database', '') not in ('', f.database) then
+    perform autoctl.fail('AC003', format('the database of formation %L is %L, not %L', f.name, f.database, r->>'database'));
+  end if;
+  return f;
+end $$;
+
+-- adopt takes the group's past from the memory of a keeper that another monitor led (S9): a new incarnation above the one it obeyed,
+-- nothing proved, the newest record wins.
+create or replace function autoctl.adopt(g autoctl.grp, memory jsonb) returns void
+language plpgsql as $$
+declare
+  goal  jsonb := memory->'goal';
+  above boolean := ((goal->>'epoch')::bigint, (goal->>'seq')::bigint) > (g.epoch, g.seq);
+  k     integer;
+begin
+  if coalesce((goal->>'seq')::bigint, 0) = 0 then
+    return; -- it never had a goal: nothing to hand over
+  end if;
+  if (goal->>'incarnation')::bigint < g.incarnation and not above then
+    return;
+  end if;
+  k := coalesce((goal->'record'->-1->>'k')::integer, 0);
+  update autoctl.grp set
+    incarnation = greatest(grp.incarnation, (goal->>'incarnation')::bigint) + 1, unproven = true, election = null,
+    system_id = case when system_id = 0 then coalesce((goal->>'system_id')::numeric, 0) else system_id end,
+    number_sync = case when k > 1 then greatest(k, number_sync) else number_sync end
+  where formation = g.formation and number = g.number;
+  if above then
+    update autoctl.grp set epoch = (goal->>'epoch')::bigint, seq = (goal->>'seq')::bigint,
+      record = case jsonb_typeof(goal->'record') when 'array' then goal->'record' else record end,
+      orders = case jsonb_typeof(goal->'orders') when 'array' then goal->'orders' else orders end
+    where formation = g.formation and number = g.number;
+  end if;
+  update autoctl.monitor set incarnation = greatest(monitor.incarnation, x.incarnation)
+  from autoctl.grp x where x.formation = g.formation and x.number = g.number;
+end $$;
+
+create or replace function autoctl.registration_group(f autoctl.formation, r jsonb) returns autoctl.grp
+language plpgsql as $$
+declare
+  g      autoctl.grp;
+  wanted integer := coalesce((r->>'group')::integer, -1);
+  sysid  numeric := coalesce((r->>'system_id')::numeric, 0);
+begin
+  if f.kind = 'citus' and wanted < 0 then
+    perform autoctl.fail('AC004', 'a node of a citus formation needs a group', 'use --group: 0 is the coordinator, 1 and up are workers');
+  elsif f.kind = 'pgsql' and wanted > 0 then
+    perform autoctl.fail('AC004', format('a pgsql formation has group 0 only, not %s', wanted));
+  end if;
+  wanted := greatest(wanted, 0);
+  insert into autoctl.grp (formation, number, incarnation, number_sync)
+    select f.name, wanted, m.incarnation, f.number_sync from autoctl.monitor m on conflict do nothing;
+  select * into g from autoctl.grp where formation = f.name and number = wanted for update;
+  if jsonb_typeof(r->'memory') = 'object' then
+    sysid := coalesce(nullif((r->'memory'->'goal'->>'system_id')::numeric, 0), sysid);
+  end if;
+  if sysid <> 0 and g.system_id <> 0 and sysid <> g.system_id then
+    perform autoctl.fail('AC003', format('the data directory has system identifier %s, group %s of formation %L has %s',
+      sysid, g.number, f.name, g.system_id), 'it is a copy of another cluster: use an empty directory, or another formation');
+  end if;
+  return g;
+end $$;
+
+create or replace function autoctl.register(protocol integer, request jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  f autoctl.formation;
+  g autoctl.grp;
+  n autoctl.node;
+  memory jsonb := case jsonb_typeof(request->'memory') when 'object' then request->'memory' end;
+  chosen text := coalesce(request->>'name', '');
+  new_id bigint;
+begin
+  perform autoctl.check_protocol(protocol);
+  perform autoctl.check_registration(request);
+  f := autoctl.registration_formation(request);
+  n := autoctl.known_node(request);
+  perform autoctl.check_free(request, n.id);
+  if n.id is not null then
+    if n.dropping then
+      perform autoctl.fail('AC005', format('node %s (%s) is being dropped', n.id, n.name), 'wait until it is gone, then create it anew');
+    end if;
+    perform from autoctl.grp where formation = n.formation and number = n.grp for update;
+    update autoctl.node set host = request->>'host', port = (request->>'port')::integer, name = coalesce(nullif(chosen, ''), name),
+      has_data = case when goal is null then (request->>'has_data')::boolean else has_data end
+    where id = n.id returning * into n;
+    perform autoctl.wake(n.formation, n.grp);
+    return jsonb_build_object('node', n.id, 'group', n.grp, 'name', n.name);
+  end if;
+  g := autoctl.registration_group(f, request);
+  if memory is not null then
+    new_id := coalesce(nullif((request->>'node_id')::bigint, 0), nextval('autoctl.node_id'));
+    -- Never below: an id is never used again.
+    perform setval('autoctl.node_id', greatest(new_id, (select last_value from autoctl.node_id)));
+    perform autoctl.adopt(g, memory);
+  else
+    new_id := nextval('autoctl.node_id');
+  end if;
+  insert into autoctl.node (id, formation, grp, name, host, port, token, priority, quorum, has_data, goal, told)
+  values (new_id, f.name, g.number, coalesce(nullif(chosen, ''), 'node_' || new_id), request->>'host', (request->>'port')::integer,
+    request->>'token', (request->>'priority')::integer, (request->>'quorum')::boolean, (request->>'has_data')::boolean,
+    case when (memory->'goal'->>'seq')::bigint > 0 then memory->'goal' end, case when (memory->'goal'->>'seq')::bigint > 0 then memory->'goal' end)
+  returning * into n;
+  insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned)
+  values (n.formation, n.grp, n.id, n.name, 'registered', 'register', format('registered at %s:%s', n.host, n.port), 'init', 'init');
+  perform autoctl.announce(n, 'init', 'registered', '');
+  perform autoctl.wake(n.formation, n.grp);
+  return jsonb_build_object('node', n.id, 'group', n.grp, 'name', n.name);
+exception when unique_violation then
+  perform autoctl.fail('AC003', 'another node has taken that name or address at the same moment', 'try again');
+  return null;
+end $$;
