@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/autoctl/autoctl/internal/pgserver/disk"
 )
@@ -24,6 +25,10 @@ type Staging struct {
 	// WALDir is where the copy's pg_wal goes if the present one is a symbolic
 	// link; empty to keep it inside.
 	WALDir string
+
+	// before is asked before each change that Swap makes, so that tests can end
+	// it there.
+	before func() error
 }
 
 // CopyState says how far the way from a copy to the data directory is.
@@ -246,7 +251,7 @@ func removeVersionDirs(location, old string) error {
 	if err != nil {
 		return nil // not PostgreSQL's: leave everything alone
 	}
-	n, err := strconv.Atoi(string(trimSpace(major)))
+	n, err := strconv.Atoi(strings.TrimSpace(string(major)))
 	if err != nil {
 		return nil
 	}
@@ -271,6 +276,9 @@ func withoutOurs(names []string) []string {
 	})
 }
 
+// swapUnfinished says whether a data directory is on the way to become, or has
+// just become, the copy. A complete copy in its own place is on no way yet.
 func swapUnfinished(dataDir string) bool {
-	return exists(filepath.Join(dataDir, swapMark)) || exists(filepath.Join(dataDir, copyMark))
+	staged := strings.HasSuffix(dataDir, insideCopy)
+	return exists(filepath.Join(dataDir, swapMark)) || !staged && exists(filepath.Join(dataDir, copyMark))
 }

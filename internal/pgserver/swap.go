@@ -1,12 +1,12 @@
 package pgserver
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -65,7 +65,7 @@ func (s Staging) prepare(c Copy) error {
 		}
 	}
 	for _, t := range c.Tablespaces {
-		if err := placeTablespace(t); err != nil {
+		if err := s.placeTablespace(t); err != nil {
 			return err
 		}
 		if err := s.repoint(t); err != nil {
@@ -75,13 +75,39 @@ func (s Staging) prepare(c Copy) error {
 	return nil
 }
 
+// do makes one change.
+func (s Staging) do(change func() error) error {
+	if s.before != nil {
+		if err := s.before(); err != nil {
+			return err
+		}
+	}
+	return change()
+}
+
+func (s Staging) rename(from, to string) error {
+	return s.do(func() error { return disk.Rename(from, to) })
+}
+
+func (s Staging) removeAll(path string) error {
+	return s.do(func() error { return os.RemoveAll(path) })
+}
+
+func (s Staging) remove(path string) error {
+	return s.do(func() error { _, err := disk.Remove(path); return err })
+}
+
+func (s Staging) write(path, text string) error {
+	return s.do(func() error { _, err := disk.WriteFile(path, []byte(text), 0o600); return err })
+}
+
 // disarm takes the control file away, without which no server starts.
 func (s Staging) disarm() error {
 	control := filepath.Join(s.DataDir, "global", "pg_control")
 	if !exists(control) {
 		return nil
 	}
-	return disk.Rename(control, control+disarmedExt)
+	return s.rename(control, control+disarmedExt)
 }
 
 func disarmed(dataDir string) bool {
@@ -90,7 +116,7 @@ func disarmed(dataDir string) bool {
 
 // placeTablespace exchanges a staged tablespace with the one in its place. The
 // mark inside tells which is which.
-func placeTablespace(t CopyTablespace) error {
+func (s Staging) placeTablespace(t CopyTablespace) error {
 	versions, err := versionDirs(t.staged())
 	if err != nil {
 		return err
@@ -101,9 +127,14 @@ func placeTablespace(t CopyTablespace) error {
 			continue // this is the old content already
 		}
 		if !exists(to) {
-			err = disk.Rename(from, to)
-		} else if err = disk.Exchange(from, to); errors.Is(err, disk.ErrNoExchange) {
-			err = errors.Join(disk.Rename(to, from+disarmedExt), disk.Rename(from, to))
+			err = s.rename(from, to)
+		} else {
+			err = s.do(func() error { return disk.Exchange(from, to) })
+		}
+		if errors.Is(err, disk.ErrNoExchange) {
+			if err = s.rename(to, from+disarmedExt); err == nil {
+				err = s.rename(from, to)
+			}
 		}
 		if err != nil {
 			return err
@@ -115,14 +146,17 @@ func placeTablespace(t CopyTablespace) error {
 // repoint makes the copy's link lead to the tablespace's place.
 func (s Staging) repoint(t CopyTablespace) error {
 	link := filepath.Join(s.Dir, "pg_tblspc", strconv.FormatUint(uint64(t.OID), 10))
+	if to, err := os.Readlink(link); err == nil && to == t.Location {
+		return nil
+	}
 	tmp := link + ".tmp"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.remove(tmp); err != nil {
 		return err
 	}
-	if err := os.Symlink(t.Location, tmp); err != nil {
+	if err := s.do(func() error { return os.Symlink(t.Location, tmp) }); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, link); err != nil {
+	if err := s.do(func() error { return os.Rename(tmp, link) }); err != nil {
 		return err
 	}
 	return disk.SyncDir(filepath.Dir(link))
@@ -131,19 +165,19 @@ func (s Staging) repoint(t CopyTablespace) error {
 // exchange puts a copy beside the data directory into place.
 func (s Staging) exchange() error {
 	if !exists(s.DataDir) {
-		return disk.Rename(s.Dir, s.DataDir)
+		return s.rename(s.Dir, s.DataDir)
 	}
-	if err := os.RemoveAll(s.Old); err != nil { // left by an earlier swap
+	if err := s.removeAll(s.Old); err != nil { // left by an earlier swap
 		return err
 	}
-	err := disk.Exchange(s.Dir, s.DataDir)
-	if errors.Is(err, disk.ErrNoExchange) {
-		if err := disk.Rename(s.DataDir, s.Old); err != nil {
-			return err
-		}
-		return disk.Rename(s.Dir, s.DataDir)
+	err := s.do(func() error { return disk.Exchange(s.Dir, s.DataDir) })
+	if !errors.Is(err, disk.ErrNoExchange) {
+		return err
 	}
-	return err
+	if err := s.rename(s.DataDir, s.Old); err != nil {
+		return err
+	}
+	return s.rename(s.Dir, s.DataDir)
 }
 
 // The content of the swap mark: which way entries are being moved.
@@ -166,12 +200,12 @@ func (s Staging) move() error {
 			return err
 		}
 	}
-	if err := moveEntries(s.Dir, s.DataDir, "global", copyMark); err != nil {
+	if err := s.moveEntries(s.Dir, s.DataDir, "global", copyMark); err != nil {
 		return err
 	}
 	for _, last := range []string{"global", copyMark} {
 		if from := filepath.Join(s.Dir, last); exists(from) {
-			if err := disk.Rename(from, filepath.Join(s.DataDir, last)); err != nil {
+			if err := s.rename(from, filepath.Join(s.DataDir, last)); err != nil {
 				return err
 			}
 		}
@@ -181,25 +215,25 @@ func (s Staging) move() error {
 
 func (s Staging) moveOut(mark string, first bool) error {
 	if first {
-		if err := os.RemoveAll(s.Old); err != nil { // left by an earlier swap
+		if err := s.removeAll(s.Old); err != nil { // left by an earlier swap
 			return err
 		}
-		if _, err := disk.WriteFile(mark, []byte(phaseOut), 0o600); err != nil {
+		if err := s.write(mark, phaseOut); err != nil {
 			return err
 		}
 	}
-	if err := os.Mkdir(s.Old, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := s.do(func() error { return os.Mkdir(s.Old, 0o700) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := moveEntries(s.DataDir, s.Old, insideCopy, insideOld, swapMark, "lost+found"); err != nil {
+	if err := s.moveEntries(s.DataDir, s.Old, insideCopy, insideOld, swapMark, "lost+found"); err != nil {
 		return err
 	}
-	_, err := disk.WriteFile(mark, []byte(phaseIn), 0o600)
-	return err
+	return s.write(mark, phaseIn)
 }
 
 // moveEntries renames everything in one directory into another, but for some.
-func moveEntries(from, to string, except ...string) error {
+func (s Staging) moveEntries(from, to string, except ...string) error {
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -207,15 +241,12 @@ func moveEntries(from, to string, except ...string) error {
 	if err != nil {
 		return err
 	}
-	skip := map[string]bool{}
-	for _, e := range except {
-		skip[e] = true
-	}
 	for _, e := range entries {
-		if skip[e.Name()] {
+		if slices.Contains(except, e.Name()) {
 			continue
 		}
-		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+		err := s.do(func() error { return os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())) })
+		if err != nil {
 			return err
 		}
 	}
@@ -225,14 +256,8 @@ func moveEntries(from, to string, except ...string) error {
 // finish tidies up once the copy is in place. The copy's mark goes last: it
 // says that there is something to finish.
 func (s Staging) finish(c Copy) error {
-	if s.Inside {
-		if err := os.RemoveAll(s.Dir); err != nil { // empty
-			return err
-		}
-	} else if exists(s.Dir) {
-		if err := disk.Rename(s.Dir, s.Old); err != nil {
-			return err
-		}
+	if err := s.putAside(); err != nil {
+		return err
 	}
 	for _, t := range c.Tablespaces {
 		versions, err := versionDirs(t.Location)
@@ -240,16 +265,26 @@ func (s Staging) finish(c Copy) error {
 			return err
 		}
 		for _, v := range versions {
-			if _, err := disk.Remove(filepath.Join(t.Location, v, copyMark)); err != nil {
+			if err := s.remove(filepath.Join(t.Location, v, copyMark)); err != nil {
 				return err
 			}
 		}
 	}
-	if _, err := disk.Remove(filepath.Join(s.DataDir, swapMark)); err != nil {
+	if err := s.remove(filepath.Join(s.DataDir, swapMark)); err != nil {
 		return err
 	}
-	_, err := disk.Remove(filepath.Join(s.DataDir, copyMark))
-	return err
+	return s.remove(filepath.Join(s.DataDir, copyMark))
+}
+
+// putAside gives what was replaced its name.
+func (s Staging) putAside() error {
+	if s.Inside {
+		return s.removeAll(s.Dir) // empty by now
+	}
+	if !exists(s.Dir) {
+		return nil
+	}
+	return s.rename(s.Dir, s.Old)
 }
 
 // versionDirs lists the directories of PostgreSQL's versions in a tablespace.
@@ -273,5 +308,3 @@ func versionDirs(location string) ([]string, error) {
 func matchesMajor(versionDir string, major int) bool {
 	return strings.HasPrefix(versionDir, fmt.Sprintf("PG_%d_", major))
 }
-
-func trimSpace(b []byte) []byte { return bytes.TrimSpace(b) }
