@@ -105,7 +105,7 @@ func within(dir, path string) bool {
 
 func (c Config) withDefaults() Config {
 	if c.Decide == nil {
-		c.Decide = func(g fsm.Group, _ fsm.Instant) fsm.Decision { return fsm.Decision{Group: g} }
+		c.Decide = fsm.Decide
 	}
 	if c.Probe == nil {
 		c.Probe = probe.Probe

@@ -24,6 +24,16 @@ type bench struct {
 
 	cancel context.CancelCauseFunc
 	done   chan error
+
+	// troubled allows errors in the monitor's log: the test makes trouble.
+	troubled bool
+}
+
+// Run implements zerolog.Hook: a monitor that nobody disturbs has nothing to complain about.
+func (b *bench) Run(_ *zerolog.Event, level zerolog.Level, message string) {
+	if !b.troubled {
+		b.t.Errorf("the monitor logs at level %s: %s", level, message)
+	}
 }
 
 func newBench(t *testing.T) *bench {
@@ -33,8 +43,8 @@ func newBench(t *testing.T) *bench {
 		DataDir: filepath.Join(dir, "monitor"), StateDir: filepath.Join(dir, "state"), Binaries: pgtest.Binaries(t),
 		Port: pgtest.FreePort(t), Listen: "127.0.0.1", SocketDir: dir, Auth: AuthTrust, Software: "test",
 		Parameters: map[string]string{"fsync": "off", "shared_buffers": "16MB", "max_connections": "80"},
-		Log:        zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
 	}}
+	b.c.Log = zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel).Hook(b)
 	t.Cleanup(b.cleanup)
 	return b
 }

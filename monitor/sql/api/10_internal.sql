@@ -151,7 +151,7 @@ begin
     perform autoctl.announce(n, coalesce((select r.report->>'state' from autoctl.report r where r.node = n.id), ''),
       e->>'kind', e->>'reason');
   end loop;
-  perform pg_notify('autoctl_answer', e->>'command') from jsonb_array_elements(nullif(d->'answers', 'null')) e;
+  perform pg_notify('autoctl_answer', a->>'command') from jsonb_array_elements(nullif(d->'answers', 'null')) a;
 end $$;
 
 -- new_incarnation marks everything as unproven (S9). Node ids jump, because some may be in use that this memory never saw.
@@ -173,7 +173,7 @@ begin
 end $$;
 
 -- store_probe keeps what a probe found, and tells when it changed the node's health.
-create or replace function autoctl.store_probe(id bigint, instant bigint, found text) returns void
+create or replace function autoctl.store_probe(id bigint, instant bigint, result text) returns void
 language plpgsql as $$
 declare
   n      autoctl.node;
@@ -184,13 +184,13 @@ begin
     return;
   end if;
   select p.health into before from autoctl.probe p where p.node = n.id;
-  insert into autoctl.probe (node, probed, health) values (n.id, instant, found)
+  insert into autoctl.probe (node, probed, health) values (n.id, instant, result)
     on conflict (node) do update set probed = excluded.probed, health = excluded.health;
-  if coalesce(before, 'unknown') in ('unknown', found) then
+  if coalesce(before, 'unknown') in ('unknown', result) then
     return;
   end if;
   insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned)
-  values (n.formation, n.grp, n.id, n.name, 'health', 'probe', format('health is %s after %s', found, before),
+  values (n.formation, n.grp, n.id, n.name, 'health', 'probe', format('health is %s after %s', result, before),
     coalesce((select r.report->>'state' from autoctl.report r where r.node = n.id), ''), coalesce(n.goal->>'state', 'init'));
-  perform autoctl.announce(n, coalesce((select r.report->>'state' from autoctl.report r where r.node = n.id), ''), 'health', found);
+  perform autoctl.announce(n, coalesce((select r.report->>'state' from autoctl.report r where r.node = n.id), ''), 'health', result);
 end $$;
