@@ -54,6 +54,8 @@ type Election struct {
 	Source    NodeID `json:"source,omitempty"`
 	// Command is the operator's command that asked, to be answered at the end; 0 for none.
 	Command int64 `json:"command,omitempty"`
+	// Direct says that the most advanced eligible voter is chosen as it is: fast_forward was tried in vain.
+	Direct bool `json:"direct,omitempty"`
 }
 
 // Phase is the step that an election has reached.
@@ -88,6 +90,10 @@ type Node struct {
 	// Maintenance and Dropping are what operators want of the node; they hold until undone.
 	Maintenance bool `json:"maintenance,omitempty"`
 	Dropping    bool `json:"dropping,omitempty"`
+	// Forced says that the node may be forgotten without its own word (drop node --force).
+	Forced bool `json:"forced,omitempty"`
+	// Leaving is the hand_over command of a standby that is about to stop: it leaves the record first. 0 for none.
+	Leaving int64 `json:"leaving,omitempty"`
 	// MinGeneration is the lowest data generation that may be used (perform rebuild).
 	MinGeneration uint64 `json:"min_generation,omitempty"`
 	// Returns counts how often the node was taken back into the record; HoldUntil is the end of its present hold-off.

@@ -1,0 +1,116 @@
+package fsm
+
+import "slices"
+
+// compose derives every node's goal from its goal state and the group, gives a new stamp to each whose content changed, and returns those nodes.
+func (d *decider) compose() []NodeID {
+	var push []NodeID
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.Goal.State == "" || n.Goal.State == StateInit || d.withheld(n) {
+			continue
+		}
+		goal := d.goal(n)
+		if sameGoal(goal, n.Goal) && !d.restamp[n.ID] {
+			continue
+		}
+		goal.Stamp = d.stamp()
+		n.Goal = goal
+		push = append(push, n.ID)
+	}
+	return push
+}
+
+// withheld reports whether a node must be told nothing yet: a monitor that cannot prove its data current waits until it has heard what the node knows (S9).
+func (d *decider) withheld(n *Node) bool {
+	return d.g.Unproven && (n.Report == nil || n.Heard < 0)
+}
+
+func (d *decider) goal(n *Node) Goal {
+	g := Goal{
+		Stamp: n.Goal.Stamp, Node: n.ID, Formation: d.g.Formation, Group: d.g.Number, Kind: d.g.Kind, State: n.Goal.State,
+		Orders: d.g.Orders, Peers: d.peers(n), Settings: d.g.Settings, Database: d.g.Database, SystemID: d.g.SystemID,
+	}
+	cur, _ := d.g.Record.Current()
+	switch s := g.State; {
+	case s.Serves(), s == StatePreparePromotion, s == StateStopReplication, s.Drains():
+		g.Configuration = &cur
+		g.Timeline = d.timelineOf(cur)
+		g.Record = d.g.Record
+		if s.Drains() {
+			g.DeadlineMS = d.g.Settings.DrainDeadlineMS
+		}
+	case s == StateFastForward:
+		g.Upstream = d.fastForwardFrom()
+	case s.Follows():
+		g.Upstream = d.upstream(d.node(cur.Primary.Node))
+		g.Upstream.Timeline = d.timelineOf(cur)
+		if n.MinGeneration > 0 && !d.inRecord(n.ID) {
+			g.MinGeneration = n.MinGeneration
+		}
+	}
+	return g
+}
+
+func (d *decider) upstream(n *Node) *Upstream {
+	if n == nil {
+		return &Upstream{}
+	}
+	return &Upstream{Node: n.ID, Host: n.Host, Port: n.Port}
+}
+
+func (d *decider) fastForwardFrom() *Upstream {
+	source := d.node(d.g.Election.Source)
+	u := d.upstream(source)
+	if source != nil && source.Report != nil {
+		u.Until = source.Report.Position
+		if v := source.Report.Vote; v != nil {
+			u.Until = v.Position
+		}
+		u.Timeline = u.Until.Timeline
+	}
+	return u
+}
+
+// timelineOf returns the timeline ordered for the reign that a configuration belongs to.
+func (d *decider) timelineOf(c Configuration) Timeline {
+	for i := len(d.g.Orders) - 1; i >= 0; i-- {
+		if o := d.g.Orders[i]; o.Epoch == c.Epoch && o.Node == c.Primary.Node {
+			return o.Timeline
+		}
+	}
+	return 0
+}
+
+func (d *decider) peers(n *Node) []Peer {
+	var peers []Peer
+	for _, p := range d.g.Nodes {
+		if p.ID != n.ID && p.Goal.State != StateDropped {
+			peers = append(peers, Peer{Node: p.ID, Name: p.Name, Host: p.Host, Port: p.Port, Token: p.Token})
+		}
+	}
+	return peers
+}
+
+// sameGoal compares contents; stamps are not part of them.
+func sameGoal(a, b Goal) bool {
+	return a.Node == b.Node && a.State == b.State && a.Timeline == b.Timeline && a.DeadlineMS == b.DeadlineMS &&
+		a.MinGeneration == b.MinGeneration && a.Settings == b.Settings && a.Database == b.Database && a.SystemID == b.SystemID &&
+		a.Kind == b.Kind && samePointer(a.Upstream, b.Upstream) && sameConfiguration(a.Configuration, b.Configuration) &&
+		slices.EqualFunc(a.Record, b.Record, func(x, y Configuration) bool { return sameConfiguration(&x, &y) }) &&
+		slices.Equal(a.Orders, b.Orders) && slices.Equal(a.Peers, b.Peers)
+}
+
+func samePointer[T comparable](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+func sameConfiguration(a, b *Configuration) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Seq == b.Seq && a.Epoch == b.Epoch && a.Primary == b.Primary && a.K == b.K && slices.Equal(a.Members, b.Members)
+}

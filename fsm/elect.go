@@ -1,0 +1,265 @@
+package fsm
+
+import "time"
+
+// forwardPatience is how long a fast_forward may take before the most advanced voter is chosen as it is.
+const forwardPatience = 10 * time.Second
+
+// forcedPatience is how long an election with consent to a loss waits for nodes that were heard.
+const forcedPatience = 5 * time.Second
+
+// elect begins an election. A planned one drains the primary first; any other asks for votes at once.
+func (d *decider) elect(e Election, format string, args ...any) {
+	e.Seq, e.Began = d.seq, d.now
+	d.g.Election = &e
+	d.event("election", 0, format, args...)
+	if e.Planned {
+		d.phase(PhaseDraining)
+		return
+	}
+	d.askVotes()
+}
+
+func (d *decider) phase(p Phase) {
+	d.g.Election.Phase, d.g.Election.PhaseBegan = p, d.now
+	d.wakeAt(d.now.Add(time.Millisecond))
+}
+
+// askVotes begins a round of voting: every node with data is asked under a new stamp, so that no older vote counts (S5). The primary of a serving goal
+// is not asked: its keeper restarts it in place meanwhile.
+func (d *decider) askVotes() {
+	d.phase(PhaseVoting)
+	d.g.Election.Candidate, d.g.Election.Source = 0, 0
+	p := d.primary()
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if !hasVoice(n) || n.Maintenance || n.Dropping {
+			continue
+		}
+		if p != nil && n.ID == p.ID && (n.Goal.State.Serves() && !d.reigned(n) || n.Goal.State.Drains() || n.Goal.State == StateDemoted) {
+			continue
+		}
+		d.assign(n, StateReportLSN, "a vote is asked for: %s", d.g.Election.Reason)
+		d.restamp[n.ID] = true
+	}
+}
+
+// reigned reports whether the node's serving goal is a promotion of a later epoch than another configuration's: it was a candidate.
+func (d *decider) reigned(n *Node) bool {
+	for _, c := range d.g.Record {
+		if c.Primary.Node != n.ID {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *decider) inPhase(p Phase) bool { return d.g.Election != nil && d.g.Election.Phase == p }
+
+// drained goes on with a planned election when the old primary is down and has said where its log ends.
+func (d *decider) drained() bool {
+	p := d.primary()
+	if !d.inPhase(PhaseDraining) || p == nil || p.Report == nil {
+		return false
+	}
+	r := p.Report
+	if r.Drained == 0 || r.Reached != p.Goal.Stamp || r.State.Serves() {
+		d.refuse(p.ID, false, "", "the old primary is still handing over")
+		return false
+	}
+	d.event("drained", p.ID, "its log ends at %v", r.Drained)
+	d.askVotes()
+	if !d.g.Record.CoveredBy(d.voices(p)) {
+		// Only its own last word covers the record. A draining node may start again by its deadline, a demoted one may not.
+		d.assign(p, StateDemoted, "only its own vote covers the record")
+	}
+	return true
+}
+
+// voices returns the members that could vote now, without p.
+func (d *decider) voices(p *Node) []Member {
+	var all []Member
+	for i := range d.g.Nodes {
+		if n := &d.g.Nodes[i]; n.ID != p.ID && d.cannotVote(n) == "" {
+			all = append(all, member(n))
+		}
+	}
+	return all
+}
+
+// drainFailed abandons a planned election whose old primary went back to serving by its deadline, or never stopped, or for whom nobody is left.
+func (d *decider) drainFailed() bool {
+	e, p := d.g.Election, d.primary()
+	if e == nil || !e.Planned || e.Candidate != 0 || p == nil || p.Report == nil || !p.Goal.State.Drains() {
+		return false
+	}
+	deadline := ms(d.g.Settings.DrainDeadlineMS)
+	switch {
+	case p.Report.Reached == p.Goal.Stamp && p.Report.State.Serves() && d.readWrite(p):
+		d.abandon("the old primary serves again by its deadline")
+		return true
+	case d.live(p) && p.Report.Server.Status == ServerCrashed && p.Report.Obeyed == p.Goal.Stamp:
+		d.unplan(p, "it crashed while it handed over")
+		return true
+	case d.now.Sub(e.Began) > 3*deadline && d.live(p) && e.Phase == PhaseDraining:
+		d.abandon("the old primary did not stop in time")
+		return true
+	case d.now.Sub(max(p.Heard, e.Began)) > ms(d.g.Settings.NodeLostAfterMS)+deadline:
+		d.unplan(p, "it fell silent while it handed over")
+		return true
+	case d.now.Sub(e.PhaseBegan) > deadline && e.Phase == PhaseVoting && d.live(p):
+		d.abandon("no successor was ready in time")
+		return true
+	}
+	d.wakeAt(d.now.Add(time.Second))
+	return false
+}
+
+// unplan turns a planned election into an ordinary one: the old primary gets its serving goal back, as after any crash, and votes decide.
+func (d *decider) unplan(p *Node, why string) {
+	d.serveAgain(p, why)
+	d.g.Election.Planned = false
+	d.askVotes()
+}
+
+// resumed abandons an election whose primary is back, before anybody was chosen: it alone covers the record, and no promotion goal exists.
+func (d *decider) resumed() bool {
+	e, p := d.g.Election, d.primary()
+	if !d.inPhase(PhaseVoting) && !d.inPhase(PhaseFastForward) || p == nil || !p.Goal.State.Serves() || d.reigned(p) {
+		return false
+	}
+	if !d.readWrite(p) || p.Report.Obeyed != p.Goal.Stamp || p.Heard <= e.Began || !d.g.Record.CoveredBy([]Member{member(p)}) {
+		return false
+	}
+	if d.failure(p) != "" {
+		return false
+	}
+	d.abandon("the primary is back before anybody was chosen")
+	return true
+}
+
+// abandon ends an election without a change: the old primary serves under its old configuration and a higher sequence, the voters follow it again.
+func (d *decider) abandon(why string) {
+	p := d.primary()
+	d.event("abandoned", p.ID, "%s", why)
+	d.g.Election = nil
+	d.serveAgain(p, why)
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.ID == p.ID {
+			continue
+		}
+		switch n.Goal.State {
+		case StateReportLSN, StateFastForward, StateDemoted:
+			d.assign(n, d.standbyState(p, n), "%s", why)
+		}
+	}
+	if p.Maintenance {
+		p.Maintenance = false
+		d.event("command", p.ID, "maintenance given up: %s", why)
+	}
+	if p.Dropping {
+		p.Dropping = false
+		d.event("command", p.ID, "drop given up: %s", why)
+	}
+}
+
+func (d *decider) serveAgain(p *Node, why string) {
+	d.assign(p, d.servingState(), "%s", why)
+	d.restamp[p.ID] = true
+}
+
+// neverStarted takes a configuration out of the record whose primary says, under this election's stamp, that it never began that promotion.
+func (d *decider) neverStarted() bool {
+	if !d.inPhase(PhaseVoting) {
+		return false
+	}
+	for i, c := range d.g.Record {
+		n := d.node(c.Primary.Node)
+		if len(d.g.Record) == 1 || i == 0 || n == nil || member(n) != c.Primary || n.Goal.State != StateReportLSN {
+			continue
+		}
+		if _, voted := vote(n); !voted || began(n.Report, c.Epoch) {
+			continue
+		}
+		d.g.Record = append(d.g.Record[:i:i], d.g.Record[i+1:]...)
+		d.event("record", n.ID, "it never began its promotion of epoch %d", c.Epoch)
+		return true
+	}
+	return false
+}
+
+func began(r *Report, epoch uint64) bool {
+	for _, p := range r.Promotions {
+		if p.Epoch == epoch {
+			return true
+		}
+	}
+	return r.Position.Epoch >= epoch
+}
+
+// joinVote asks nodes that came back or became able to vote while votes are taken.
+func (d *decider) joinVote() bool {
+	if !d.inPhase(PhaseVoting) {
+		return false
+	}
+	p := d.primary()
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.Goal.State == StateReportLSN || !hasVoice(n) || n.Maintenance || n.Dropping || n.Goal.State == StateDemoted && (p == nil || n.ID == p.ID) {
+			continue
+		}
+		if p != nil && n.ID == p.ID && (!d.reigned(n) || n.Goal.State.Drains()) {
+			continue
+		}
+		d.restamp[n.ID] = true
+		return d.assign(n, StateReportLSN, "a vote is asked for: %s", d.g.Election.Reason)
+	}
+	return false
+}
+
+// elected ends the election when the candidate runs outside recovery on the timeline that it was ordered.
+func (d *decider) elected() bool {
+	if !d.inPhase(PhasePromoting) {
+		return false
+	}
+	c := d.node(d.g.Election.Candidate)
+	if c == nil || !d.readWrite(c) || c.Report.Server.Timeline != c.Goal.Timeline {
+		return false
+	}
+	d.event("elected", c.ID, "it runs read-write on timeline %d, %d ms after the election began", c.Goal.Timeline, d.now.Sub(d.g.Election.Began).Milliseconds())
+	d.g.Election = nil
+	return true
+}
+
+// candidateLost takes the votes anew when the candidate failed before it served. Its configuration is in the record, so it must be covered too.
+func (d *decider) candidateLost() bool {
+	if !d.inPhase(PhasePromoting) {
+		return false
+	}
+	e := d.g.Election
+	c := d.node(e.Candidate)
+	if c == nil || d.live(c) && c.Report.Server.Status != ServerCrashed && c.Report.Server.Status != ServerAbsent {
+		d.wakeAt(d.now.Add(ms(d.g.Settings.NodeLostAfterMS)))
+		return false
+	}
+	if c.Heard < e.PhaseBegan && d.now.Sub(e.PhaseBegan) <= ms(d.g.Settings.NodeLostAfterMS) {
+		d.wakeAt(e.PhaseBegan.Add(ms(d.g.Settings.NodeLostAfterMS)))
+		return false
+	}
+	why, ok := d.promotable(c, e.Preferred)
+	if !ok {
+		d.refuse(c.ID, !d.live(c), "bring node "+c.Name+" back, or accept a loss: autoctl perform failover --allow-data-loss",
+			"the candidate failed before it served, and the others cannot do without it: %s", join(why))
+		return false
+	}
+	d.event("candidate_lost", c.ID, "it failed before it served")
+	d.askVotes()
+	for i := range d.g.Nodes { // the old primary is a voter like any other now
+		if n := &d.g.Nodes[i]; n.Goal.State == StateDemoted && hasVoice(n) && !n.Maintenance && !n.Dropping {
+			d.assign(n, StateReportLSN, "a vote is asked for: the candidate failed")
+			d.restamp[n.ID] = true
+		}
+	}
+	return true
+}

@@ -1,0 +1,170 @@
+package fsm
+
+// failure says why the primary must be taken for failed; "" while it must not. A stop or restart that was asked for is never
+// a failure (H2): a keeper says "stopped" of those, "crashed" of the others. Three views count: the keeper's reports, the monitor's own
+// probe, and the standbys' probes; one fresh view vetoes, the standbys' only until node_unreachable_after (S17, S18).
+func (d *decider) failure(p *Node) string {
+	s := d.g.Settings
+	if d.live(p) {
+		switch r := p.Report; {
+		case r.Server.Status == ServerCrashed:
+			return "primary_crashed"
+		case r.State.Serves() && r.Problem != nil && (r.Problem.Code == "damaged_data" || r.Problem.Code == "no_data"):
+			return "primary_damaged"
+		case r.Server.Status == ServerRunning && r.CommitAgeMS > s.StorageHungAfterMS:
+			return "storage_hung"
+		case r.Server.Status != ServerHung:
+			return ""
+		}
+	}
+	lost := ms(s.NodeLostAfterMS)
+	if p.Probed >= 0 && d.now.Sub(p.Probed) <= lost {
+		d.wakeAt(p.Probed.Add(lost))
+		return ""
+	}
+	heard := p.Heard
+	if d.live(p) { // a hung server: its keeper's voice does not speak for it
+		heard = p.Probed
+	}
+	silent := d.age(max(heard, p.Probed))
+	if silent <= lost {
+		d.wakeAt(d.now.Add(lost - silent))
+		return ""
+	}
+	if by := d.vouched(p); by != 0 && silent <= ms(s.NodeUnreachableAfterMS) {
+		d.refuse(p.ID, false, "", "the monitor does not reach the primary, but node %d does", by)
+		d.wakeAt(d.now.Add(ms(s.HeartbeatMS)))
+		return ""
+	}
+	if d.live(p) {
+		return "primary_hung"
+	}
+	return "primary_silent"
+}
+
+// vouched returns a standby that has proof, younger than node_lost_after, that the primary lives; 0 for none.
+func (d *decider) vouched(p *Node) NodeID {
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.ID == p.ID || !d.live(n) || n.Report.PrimarySeenMS < 0 {
+			continue
+		}
+		if ms(n.Report.PrimarySeenMS)+d.now.Sub(n.Heard) <= ms(d.g.Settings.NodeLostAfterMS) {
+			return n.ID
+		}
+	}
+	return 0
+}
+
+// primaryFailed starts an election when the primary has failed and somebody can be promoted now. Where nobody can, the
+// primary's keeper restarts it in place under its unchanged goal.
+func (d *decider) primaryFailed() bool {
+	p := d.primary()
+	if p == nil || d.g.Election != nil || !p.Goal.State.Serves() || p.Report == nil {
+		return false
+	}
+	reason := d.failure(p)
+	if reason == "" {
+		if d.live(p) {
+			d.wakeAt(p.Heard.Add(ms(d.g.Settings.NodeLostAfterMS)))
+		}
+		return false
+	}
+	if why, ok := d.promotable(p, 0); !ok {
+		d.refuseElection(p, reason, why)
+		return false
+	}
+	if d.poisoned() {
+		d.refuse(p.ID, false, "autoctl perform failover", "the group has had %d unplanned failovers lately; the primary is restarted in place", len(d.g.Unplanned))
+		return false
+	}
+	d.g.Unplanned = append(d.g.Unplanned, d.now)
+	d.elect(Election{Reason: reason}, "node %d: %s", p.ID, reason)
+	return true
+}
+
+func (d *decider) refuseElection(p *Node, reason string, why map[string]string) {
+	cur, _ := d.g.Record.Current()
+	if cur.K == 0 {
+		d.refuse(p.ID, !d.live(p), "bring the node back, or accept the loss of what only it has: autoctl perform failover --allow-data-loss",
+			"%s; commits were acknowledged by it alone, so that only it may serve", reason)
+		return
+	}
+	d.refuse(p.ID, !d.live(p), "bring a standby or the primary back, or accept a loss: autoctl perform failover --allow-data-loss",
+		"%s; nobody can be promoted without risking acknowledged commits: %s", reason, join(why))
+}
+
+// poisoned reports whether the group has used up its unplanned failovers for the present window.
+func (d *decider) poisoned() bool {
+	window := ms(d.g.Settings.FailoverWindowMS)
+	recent := d.g.Unplanned[:0:0]
+	for _, at := range d.g.Unplanned {
+		if d.now.Sub(at) < window {
+			recent = append(recent, at)
+		}
+	}
+	d.g.Unplanned = recent
+	if int64(len(recent)) < d.g.Settings.FailoverLimit {
+		return false
+	}
+	d.wakeAt(recent[0].Add(window))
+	return true
+}
+
+// promotable reports whether the nodes heard now cover the record without p and one of them may be elected; why tells, by node, what is missing. A
+// preferred node may have priority 0.
+func (d *decider) promotable(p *Node, preferred NodeID) (why map[string]string, ok bool) {
+	why = map[string]string{}
+	var voters []Member
+	candidates := 0
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.ID == p.ID {
+			continue
+		}
+		if reason := d.cannotVote(n); reason != "" {
+			why[n.Name] = reason
+			continue
+		}
+		voters = append(voters, member(n))
+		if reason := cannotLead(n, preferred); reason != "" {
+			why[n.Name] = reason
+			continue
+		}
+		if preferred == 0 || n.ID == preferred {
+			candidates++
+		}
+	}
+	if !d.g.Record.CoveredBy(voters) {
+		why["record"] = "its votes are not enough: " + d.g.Record.missing(voters)
+		return why, false
+	}
+	return why, candidates > 0
+}
+
+func (d *decider) cannotVote(n *Node) string {
+	switch {
+	case n.Maintenance || n.Goal.State == StateMaintenance:
+		return "is in maintenance"
+	case n.Dropping || n.Goal.State == StateDropped:
+		return "is being dropped"
+	case n.Report == nil || n.Heard < 0:
+		return "has not been heard"
+	case !d.live(n):
+		return "is silent"
+	case !hasVoice(n):
+		return "has no data yet"
+	case !running(n):
+		return "its server is " + string(n.Report.Server.Status)
+	case !n.Report.Server.Recovery:
+		return "is not a standby"
+	}
+	return ""
+}
+
+func cannotLead(n *Node, preferred NodeID) string {
+	if n.Priority == 0 && n.ID != preferred {
+		return "has candidate priority 0"
+	}
+	return ""
+}

@@ -1,0 +1,247 @@
+package fsm
+
+import "slices"
+
+// identified takes the group's system identifier, and the first primary's data generation, from its word.
+func (d *decider) identified() bool {
+	p := d.primary()
+	if p == nil || p.Report == nil || !d.readWrite(p) || p.Report.SystemID == 0 {
+		return false
+	}
+	changed := false
+	if d.g.SystemID == 0 {
+		d.g.SystemID, changed = p.Report.SystemID, true
+	}
+	if len(d.g.Record) == 1 && d.g.Record[0].Primary.Generation == 0 && p.Report.Generation != 0 {
+		d.g.Record[0].Primary.Generation, changed = p.Report.Generation, true
+	}
+	return changed
+}
+
+// settled drops the configurations that are older than one that its primary says is settled.
+func (d *decider) settled() bool {
+	for i := len(d.g.Record) - 1; i > 0; i-- {
+		c := d.g.Record[i]
+		n := d.node(c.Primary.Node)
+		if n == nil || n.Report == nil || member(n) != c.Primary || n.Report.Settled < c.Seq || c.Epoch != d.g.Epoch {
+			continue
+		}
+		d.event("settled", n.ID, "configuration %d: k = %d of %d members", c.Seq, c.K, len(c.Members))
+		d.g.Record = slices.Clone(d.g.Record[i:])
+		return true
+	}
+	return false
+}
+
+// firstPrimary makes the first node single. One that brings data must have said which timeline it is on.
+func (d *decider) firstPrimary() bool {
+	if len(d.g.Record) > 0 || d.g.Election != nil {
+		return false
+	}
+	var first *Node
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.Dropping || n.Maintenance || n.Goal.State == StateDropped {
+			continue
+		}
+		if first == nil || n.HasData && !first.HasData {
+			first = n
+		}
+	}
+	if first == nil {
+		return false
+	}
+	timeline := Timeline(1)
+	if first.HasData {
+		if first.Report == nil || max(first.Report.Server.Timeline, first.Report.Position.Timeline) == 0 {
+			d.refuse(first.ID, false, "", "it has not said yet which timeline its data is on")
+			return false
+		}
+		timeline = max(first.Report.Server.Timeline, first.Report.Position.Timeline)
+	}
+	d.g.Epoch++
+	d.g.Orders = append(d.g.Orders, Order{Timeline: timeline, Epoch: d.g.Epoch, Node: first.ID})
+	d.g.Record = Record{{Seq: d.seq, Epoch: d.g.Epoch, Primary: member(first)}}
+	return d.assign(first, d.servingState(), "first node of its group")
+}
+
+// servingState is what the primary is called: single when alone, wait_primary without protection, primary with it.
+func (d *decider) servingState() State {
+	cur, _ := d.g.Record.Current()
+	if cur.K > 0 {
+		return StatePrimary
+	}
+	for i := range d.g.Nodes {
+		if n := &d.g.Nodes[i]; n.ID != cur.Primary.Node && n.Goal.State != StateDropped && !n.Dropping {
+			return StateWaitPrimary
+		}
+	}
+	return StateSingle
+}
+
+// standbyState is what a standby of p is called: secondary when it is a member, or may never be one and is in step.
+func (d *decider) standbyState(p, n *Node) State {
+	cur, _ := d.g.Record.Current()
+	if slices.ContainsFunc(cur.Members, func(m Member) bool { return m.Node == n.ID && m == member(n) }) {
+		return StateSecondary
+	}
+	if !n.Quorum && d.near(p, n) && d.standby(n) {
+		return StateSecondary
+	}
+	return StateCatchingUp
+}
+
+// roles gives the primary and the standbys the states that the record says.
+func (d *decider) roles() bool {
+	p := d.primary()
+	if p == nil || d.g.Election != nil {
+		return false
+	}
+	cur, _ := d.g.Record.Current()
+	if s := d.servingState(); p.Goal.State.Serves() && d.assign(p, s, "k = %d of %d members", cur.K, len(cur.Members)) {
+		return true
+	}
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.ID == p.ID || n.Goal.State != StateCatchingUp && n.Goal.State != StateSecondary {
+			continue
+		}
+		if d.assign(n, d.standbyState(p, n), "as the primary sees it") {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *decider) newNodes() bool {
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if (n.Goal.State == "" || n.Goal.State == StateInit) && len(d.g.Record) > 0 {
+			return d.assign(n, StateWaitStandby, "registered")
+		}
+	}
+	return false
+}
+
+// createStandbys lets a node be created as soon as the primary has reached a goal that lists it: it is in pg_hba.conf and has its slot.
+func (d *decider) createStandbys() bool {
+	p := d.primary()
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.Goal.State != StateWaitStandby || p == nil || n.ID == p.ID || d.g.Election != nil {
+			continue
+		}
+		listed := slices.ContainsFunc(p.Goal.Peers, func(q Peer) bool { return q.Node == n.ID && q.Host == n.Host && q.Port == n.Port })
+		if !d.readWrite(p) || !listed || p.Report.Reached != p.Goal.Stamp {
+			d.refuse(n.ID, false, "", "the primary does not admit it yet")
+			continue
+		}
+		return d.assign(n, StateCatchingUp, "the primary admits it")
+	}
+	return false
+}
+
+// follow brings every node that has nothing else to do under the primary, once that serves.
+func (d *decider) follow() bool {
+	p := d.primary()
+	if p == nil || d.g.Election != nil || !p.Goal.State.Serves() {
+		return false
+	}
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.ID == p.ID || n.Dropping || n.Maintenance {
+			continue
+		}
+		switch s := n.Goal.State; {
+		case s == StateMaintenance, s == StateWaitMaintenance, s == StateReportLSN, s == StateFastForward:
+			return d.assign(n, StateCatchingUp, "follows node %s", p.Name)
+		case s == StateDemoted, s.Drains(), s.Serves():
+			if !d.readWrite(p) {
+				d.refuse(n.ID, false, "", "it follows as soon as node %s serves", p.Name)
+				if s.Serves() || s.Drains() {
+					return d.assign(n, StateDemoted, "node %s serves", p.Name)
+				}
+				continue
+			}
+			return d.assign(n, StateCatchingUp, "follows node %s", p.Name)
+		}
+	}
+	return false
+}
+
+// maintain moves a node to maintenance, out of the record first: what an operator does to it must not be counted on.
+func (d *decider) maintain() bool {
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if !n.Maintenance || n.Goal.State == StateMaintenance || d.g.Election != nil {
+			continue
+		}
+		if p := d.primary(); p != nil && p.ID == n.ID {
+			continue
+		}
+		if !d.inRecord(n.ID) {
+			return d.assign(n, StateMaintenance, "asked by an operator; no configuration names it")
+		}
+		if n.Goal.State.Follows() {
+			if d.assign(n, StateWaitMaintenance, "asked by an operator; it leaves the record first") {
+				return true
+			}
+		}
+		d.refuse(n.ID, false, "", "a configuration of the record still names it")
+	}
+	return false
+}
+
+// dropNodes moves a node that is to leave to dropped, out of the record first; the last node of a group at once.
+func (d *decider) dropNodes() bool {
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if !n.Dropping || n.Goal.State == StateDropped || d.g.Election != nil {
+			continue
+		}
+		if !d.inRecord(n.ID) || d.alone(n) {
+			return d.assign(n, StateDropped, "asked by an operator")
+		}
+		d.refuse(n.ID, false, "", "a configuration of the record still names it")
+	}
+	return false
+}
+
+func (d *decider) alone(n *Node) bool {
+	return !slices.ContainsFunc(d.g.Nodes, func(o Node) bool { return o.ID != n.ID && !o.Dropping && o.Goal.State != StateDropped })
+}
+
+// forgetDropped forgets nodes that have left. With the last one the group is as new, but for its numbers.
+func (d *decider) forgetDropped() bool {
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		gone := n.Goal.State == StateDropped && n.Report != nil && n.Report.State == StateDropped && n.Report.Obeyed == n.Goal.Stamp
+		forced := n.Forced && n.Dropping && !d.live(n) && (!d.inRecord(n.ID) || d.alone(n))
+		if !gone && !forced {
+			continue
+		}
+		d.event("forgotten", n.ID, "node %s has left", n.Name)
+		d.forget = append(d.forget, n.ID)
+		d.g.Nodes = append(d.g.Nodes[:i:i], d.g.Nodes[i+1:]...)
+		if len(d.g.Nodes) == 0 {
+			d.g.Record, d.g.SystemID, d.g.Election = nil, 0, nil
+		}
+		return true
+	}
+	return false
+}
+
+// left answers a standby that asked to be relieved, as soon as no configuration counts on it.
+func (d *decider) left() bool {
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.Leaving == 0 || d.inRecord(n.ID) {
+			continue
+		}
+		d.answers = append(d.answers, Answer{Command: n.Leaving, Outcome: OutcomeDone, Text: "no commit waits for node " + n.Name + " any more"})
+		n.Leaving = 0
+		n.HoldUntil = d.now.Add(ms(d.g.Settings.NodeLostAfterMS))
+		return true
+	}
+	return false
+}

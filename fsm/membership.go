@@ -1,0 +1,149 @@
+package fsm
+
+import (
+	"slices"
+	"time"
+)
+
+// membership makes one change to the synchronous set when the last one has settled: only additions, or only removals, or only k; from and to k = 0
+// everything at once, because only its primary covers such a configuration. Weaker first: additions before a higher k, a lower k before removals.
+func (d *decider) membership() bool {
+	p := d.primary()
+	if p == nil || d.g.Election != nil || !d.readWrite(p) || !p.Goal.State.Serves() {
+		return false
+	}
+	cur, _ := d.g.Record.Current()
+	if len(d.g.Record) > 1 {
+		d.refuse(p.ID, false, "", "configuration %d is not settled yet", cur.Seq)
+		return false
+	}
+	if p.Report.Obeyed != p.Goal.Stamp || member(p) != cur.Primary {
+		return false
+	}
+	if fresh := d.joiners(p, cur); len(fresh) > 0 {
+		return d.admit(p, cur, fresh)
+	}
+	if d.removal(p, cur) {
+		return true
+	}
+	want := max(1, d.g.NumberSync)
+	switch {
+	case cur.K > want:
+		return d.configure(p, cur, want, cur.Members, "number_sync_standbys is %d", d.g.NumberSync)
+	case cur.K > 0 && cur.K < want && len(cur.Members) >= want:
+		return d.configure(p, cur, want, cur.Members, "number_sync_standbys is %d", d.g.NumberSync)
+	case cur.K > 0 && cur.K < want:
+		d.refuse(p.ID, false, "", "number_sync_standbys is %d, and only %d standbys are in step", d.g.NumberSync, len(cur.Members))
+	}
+	return false
+}
+
+// joiners returns the standbys that may become members and are none, in their present data generation.
+func (d *decider) joiners(p *Node, cur Configuration) []Member {
+	var out []Member
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.ID == p.ID || !n.Quorum || d.leaves(n) || !d.standby(n) || !d.near(p, n) || slices.Contains(cur.Members, member(n)) {
+			continue
+		}
+		if !n.Goal.State.Follows() || n.Report.Obeyed != n.Goal.Stamp {
+			continue
+		}
+		if n.HoldUntil > d.now {
+			d.refuse(n.ID, false, "", "it came and went; it is taken back in %v", n.HoldUntil.Sub(d.now).Round(time.Millisecond))
+			d.wakeAt(n.HoldUntil)
+			continue
+		}
+		out = append(out, member(n))
+	}
+	return out
+}
+
+func (d *decider) admit(p *Node, cur Configuration, fresh []Member) bool {
+	if cur.K == 0 {
+		k := min(max(1, d.g.NumberSync), len(fresh))
+		return d.configure(p, cur, k, fresh, "%d standbys are in step", len(fresh))
+	}
+	return d.configure(p, cur, cur.K, append(slices.Clone(cur.Members), fresh...), "%d standbys are in step", len(fresh))
+}
+
+// leaves reports whether an operator, or the node itself, wants it out of the record.
+func (d *decider) leaves(n *Node) bool {
+	return n.Maintenance || n.Dropping || n.Leaving != 0 || n.MinGeneration > 0 && n.Report != nil && n.Report.Generation < n.MinGeneration
+}
+
+// removal takes out members that are lost as the primary sees it, down to max(N, 1) of them and with N = 0 to none, and those that must go whatever remains:
+// with N ≥ 1 and too few left, writes wait.
+func (d *decider) removal(p *Node, cur Configuration) bool {
+	var must, lost, keep []Member
+	for _, m := range cur.Members {
+		n := d.node(m.Node)
+		switch {
+		case n == nil || !n.Quorum || d.leaves(n) || n.Report != nil && n.Report.Generation != m.Generation:
+			must = append(must, m)
+		case d.lost(p, n):
+			lost = append(lost, m)
+		default:
+			keep = append(keep, m)
+		}
+	}
+	if len(must) > 0 {
+		return d.shrink(p, cur, append(keep, lost...), must)
+	}
+	if len(lost) == 0 {
+		return false
+	}
+	floor := max(1, d.g.NumberSync)
+	for len(keep) < floor && len(lost) > 0 && (d.g.NumberSync > 0 || len(keep) > 0) {
+		keep, lost = append(keep, lost[0]), lost[1:]
+	}
+	if len(lost) == 0 {
+		d.refuse(p.ID, false, "bring a standby back, or lower the number: autoctl set formation number-sync-standbys", "number_sync_standbys is %d: writes wait for the lost standby", d.g.NumberSync)
+		return false
+	}
+	for _, m := range lost {
+		n := d.node(m.Node)
+		n.Returns++
+		n.HoldUntil = d.now.Add(ms(d.g.Settings.RejoinHoldMS) << min(n.Returns-1, 5))
+		d.event("lost", n.ID, "the primary has not had its word for %d ms", d.g.Settings.ReplicationStallMS)
+	}
+	return d.shrink(p, cur, keep, lost)
+}
+
+// lost reports whether the primary sees the standby gone, or its flush position standing still, for replication_stall_after (S17).
+func (d *decider) lost(p, n *Node) bool {
+	s, ok := seenBy(p, n)
+	stall := d.g.Settings.ReplicationStallMS
+	if !ok || s.LostMS == 0 {
+		return false
+	}
+	if s.LostMS < stall {
+		d.wakeAt(d.now.Add(ms(stall - s.LostMS)))
+		return false
+	}
+	return true
+}
+
+func (d *decider) shrink(p *Node, cur Configuration, keep, gone []Member) bool {
+	switch {
+	case len(keep) == 0 && d.g.NumberSync == 0:
+		return d.configure(p, cur, 0, nil, "no standby is left: commits are not protected any more")
+	case cur.K > max(1, d.g.NumberSync):
+		return d.configure(p, cur, max(1, d.g.NumberSync), cur.Members, "k is lowered before members leave")
+	}
+	return d.configure(p, cur, cur.K, keep, "nodes %s leave", names(gone))
+}
+
+func (d *decider) configure(p *Node, cur Configuration, k int, members []Member, format string, args ...any) bool {
+	if k == 0 {
+		members = nil
+	}
+	slices.SortFunc(members, func(a, b Member) int { return int(a.Node - b.Node) })
+	next := Configuration{Seq: d.seq, Epoch: cur.Epoch, Primary: cur.Primary, K: k, Members: members}
+	if cur.K == k && slices.Equal(cur.Members, members) {
+		return false
+	}
+	d.g.Record = append(d.g.Record, next)
+	d.event("record", p.ID, format, args...)
+	return true
+}
