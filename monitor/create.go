@@ -241,7 +241,7 @@ func setPassword(ctx context.Context, conn *pgx.Conn, password string) error {
 }
 
 // prove opens the incarnation file and compares it with the database; where that is not provably the one that spoke last, it
-// starts a new incarnation (S9).
+// starts a new incarnation (S9). Only then it opens the API to clients.
 func prove(ctx context.Context, conn *pgx.Conn, c Config) (*ledger, error) {
 	l, err := openLedger(c.StateDir)
 	missing := errors.Is(err, errNoProof)
@@ -260,9 +260,13 @@ func prove(ctx context.Context, conn *pgx.Conn, c Config) (*ledger, error) {
 		c.Log.Warn().Str("reason", reason).Msg("the monitor cannot prove its memory current: new incarnation, all groups unproven")
 		err = renew(ctx, conn, l, reason)
 	}
+	if err == nil {
+		_, err = conn.Exec(ctx, `insert into autoctl.opened (started) values (pg_postmaster_start_time())
+			on conflict (one) do update set started = excluded.started`)
+	}
 	if err != nil {
 		l.Close()
-		return nil, err
+		return nil, fmt.Errorf("open the monitor to clients: %w", err)
 	}
 	return l, nil
 }

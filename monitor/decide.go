@@ -40,6 +40,9 @@ func (s *Server) workOver(ctx context.Context, conn *pgx.Conn) error {
 		switch {
 		case errors.Is(err, errNoGroup):
 			s.queue.Forget(k)
+		case ctx.Err() != nil:
+			s.queue.Done(k, decideAgain)
+			return nil
 		case err != nil:
 			s.c.Log.Error().Err(err).Str("formation", k.Formation).Int("group", k.Number).Msg("decision failed; trying again")
 			s.queue.Done(k, decideAgain)

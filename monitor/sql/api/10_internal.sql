@@ -1,13 +1,17 @@
 -- What the API functions share. Nobody but the owner may execute these.
 
--- check_protocol refuses clients of another protocol; the codes of class AC are read by package monitorapi.
+-- check_protocol refuses clients of another protocol; the codes of class AC are read by package monitorapi. It refuses everybody until
+-- the monitor has opened this run of the server: a restored memory must not speak before it is known to be one (S9).
 create or replace function autoctl.check_protocol(protocol integer) returns void
-language plpgsql immutable as $$
+language plpgsql stable as $$
 begin
   if protocol is distinct from 1 then
     raise exception using errcode = 'AC001',
       message = format('the monitor speaks protocol 1 and the client speaks protocol %s', protocol),
       hint = 'upgrade the older of the two; one minor version apart is fine';
+  end if;
+  if not exists (select from autoctl.opened o where o.started = pg_postmaster_start_time()) then
+    raise exception using errcode = 'cannot_connect_now', message = 'the monitor is starting up';
   end if;
 end $$;
 

@@ -97,6 +97,12 @@ create unlogged table autoctl.pulse (
   at      timestamptz not null
 ) with (fillfactor = 50);
 
+-- The run of the server that the monitor has opened to clients, after it compared its memory with the incarnation file.
+create unlogged table autoctl.opened (
+  one     boolean primary key default true check (one),
+  started timestamptz not null
+);
+
 create table autoctl.event (
   id        bigint generated always as identity primary key,
   at        timestamptz not null default clock_timestamp(),
