@@ -1,0 +1,152 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+)
+
+// written is a configuration file with the given text, and its data directory.
+func written(t *testing.T, text string) (path, pgdata string) {
+	t.Helper()
+	home := clean(t)
+	pgdata = filepath.Join(home, "data dir")
+	path = configPath(pgdata)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "PGDATA", pgdata)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path, pgdata
+}
+
+const keeperFile = `# mine
+role: keeper
+postgresql:
+  pgdata: "PGDATA" # where it is
+  port: 5433
+node:
+  name: o'brien "x"
+  hostname: 127.0.0.1
+monitor:
+  uri: postgres://autoctl_node@127.0.0.1:5432/autoctl
+ssl:
+  source: "off"
+auth:
+  method: trust
+`
+
+// TestLoad_Order: defaults, file, environment, options, in growing strength.
+func TestLoad_Order(t *testing.T) {
+	path, _ := written(t, keeperFile)
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.Int("pgport", 0, "")
+	port := func(want int) {
+		t.Helper()
+		l, err := load(path, flags, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.PostgreSQL.Port != want {
+			t.Errorf("port %d, want %d", l.PostgreSQL.Port, want)
+		}
+	}
+	t.Setenv("PGPORT", "7000") // a shell's; it must not move a node that exists
+	port(5433)
+	t.Setenv("AUTOCTL_PGPORT", "5434")
+	port(5434)
+	if err := flags.Set("pgport", "5435"); err != nil {
+		t.Fatal(err)
+	}
+	port(5435)
+}
+
+func TestLoad_Refuses(t *testing.T) {
+	tests := []struct{ name, text, says string }{
+		{"unknown key", keeperFile + "log:\n  levl: info\n", `line 16: unknown key "log.levl"`},
+		{"unknown section", keeperFile + "logging:\n  level: info\n", `unknown key "logging"`},
+		{"key twice", keeperFile + "role: keeper\n", `key "role" is given twice`},
+		{"not YAML", "role: [", "read configuration"},
+		{"empty", "", "empty or not a mapping"},
+		{"a list", "- role\n", "not a mapping"},
+		{"port", strings.Replace(keeperFile, "5433", "0", 1), "postgresql.port is 0: must be between 1 and 65535"},
+		{"port, a word", strings.Replace(keeperFile, "5433", "many", 1), "whole number"},
+		{"role", strings.Replace(keeperFile, "role: keeper", "role: chief", 1), "monitor, keeper"},
+		{"password in the URI", strings.Replace(keeperFile, "autoctl_node@", "autoctl_node:swordfish@", 1), ".pgpass"},
+		{"binary", "\x00\x01\x02", "read configuration"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path, _ := written(t, tt.text)
+			_, err := load(path, nil, false)
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("load: %v, want %q", err, tt.says)
+			}
+			if err != nil && strings.Contains(err.Error(), "swordfish") {
+				t.Errorf("the password is printed: %v", err)
+			}
+			if f := classify(err); f.class != classConfig {
+				t.Errorf("class %s", f.class.name)
+			}
+		})
+	}
+}
+
+// TestWriteConfig: what is written is read back the same, and nobody else can read it.
+func TestWriteConfig(t *testing.T) {
+	path, _ := written(t, keeperFile)
+	before, err := load(path, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeConfig(path, before); err != nil {
+		t.Fatal(err)
+	}
+	after, err := load(path, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before.values, after.values); diff != "" {
+		t.Error(diff)
+	}
+	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
+
+// TestConfigSet keeps comments and everything else, and leaves the file alone when the outcome would be wrong.
+func TestConfigSet(t *testing.T) {
+	path, pgdata := written(t, keeperFile)
+	if r := autoctl(t, "config", "set", "log.level", "debug", "--pgdata", pgdata); r.code != 0 {
+		t.Fatalf("exit %d: %s", r.code, r.err)
+	}
+	if r := autoctl(t, "config", "set", "postgresql.port", "5440", "--pgdata", pgdata); r.code != 0 {
+		t.Fatalf("exit %d: %s", r.code, r.err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"# mine", "# where it is", "port: 5440", "level: debug"} {
+		if !strings.Contains(string(content), part) {
+			t.Errorf("%q is missing in:\n%s", part, content)
+		}
+	}
+	if r := autoctl(t, "config", "get", "postgresql.port", "--pgdata", pgdata, "--output", "json"); !strings.Contains(r.out, `"value": 5440`) {
+		t.Errorf("config get: %s%s", r.out, r.err)
+	}
+	for _, wrong := range [][]string{{"ssl.mode", "verify-full"}, {"auth.method", "cert"}, {"postgresql.port", "0"}} {
+		r := autoctl(t, append(append([]string{"config", "set"}, wrong...), "--pgdata", pgdata)...)
+		if r.code != classConfig.code && r.code != classUsage.code {
+			t.Errorf("config set %v: exit %d: %s", wrong, r.code, r.err)
+		}
+	}
+	if again, _ := os.ReadFile(path); string(again) != string(content) {
+		t.Errorf("a refused value changed the file:\n%s", again)
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/autoctl/autoctl/internal/tlscert"
+)
+
+func (a *app) configCommand() *cobra.Command {
+	return parent("config", "Check, print and change the configuration file of a node or monitor", a.configCheck(), a.configGet(), a.configSet())
+}
+
+// check finds what is wrong beyond single values: what contradicts another key, or this machine.
+func (l *loaded) check() error {
+	var errs []error
+	bad := func(cond bool, format string, args ...any) {
+		if cond {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	bad(l.Role == "", "role is missing: must be monitor or keeper")
+	bad(l.PostgreSQL.PGData == "", "postgresql.pgdata is missing")
+	bad(l.SSL.Source == sslOff && l.SSL.Mode != "" && l.SSL.Mode != "disable" && l.SSL.Mode != "allow" && l.SSL.Mode != "prefer",
+		"ssl.mode is %q, but ssl.source is off: nobody could connect", l.SSL.Mode)
+	verifies := l.SSL.Mode == "verify-ca" || l.SSL.Mode == "verify-full"
+	bad(verifies && l.SSL.CAFile == "", "ssl.mode is %q, but ssl.ca_file is missing: there is nothing to verify against", l.SSL.Mode)
+	bad(l.Auth.Method == "cert" && (l.SSL.Source != sslFiles || l.SSL.CAFile == ""), "auth.method is cert, which needs your own certificates with ssl.ca_file")
+	if l.SSL.Source == sslFiles {
+		f := tlscert.Files{CA: l.SSL.CAFile, CRL: l.SSL.CRLFile, Cert: l.SSL.CertFile, Key: l.SSL.KeyFile}
+		host := ""
+		if l.SSL.Mode == "verify-full" {
+			host = l.Node.Hostname
+		}
+		if err := tlscert.Check(f, host, time.Now()); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return fail(classConfig, "", "%w", errors.Join(errs...))
+	}
+	return nil
+}
+
+func (a *app) configCheck() *cobra.Command {
+	var t *target
+	cmd := &cobra.Command{
+		Use: "check", Short: "Check the configuration file: keys, values, certificates, names",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, path, err := t.local()
+			if err != nil {
+				return attempt(err, "config check")
+			}
+			if err := l.check(); err != nil {
+				return attempt(err, "config check %s", path)
+			}
+			if l.Node.Hostname != "" && net.ParseIP(l.Node.Hostname) == nil {
+				if err := resolves(cmd.Context(), l.Node.Hostname); err != nil {
+					return attempt(err, "config check %s", path)
+				}
+			}
+			doc := map[string]any{"file": path, "ok": true, "warnings": []string{}}
+			return a.print(doc, func(w io.Writer) { fmt.Fprintf(w, "%s is fine.\n", path) })
+		},
+	}
+	t = bindLocal(cmd)
+	return leaf(cmd, cobra.NoArgs)
+}
+
+func (a *app) configGet() *cobra.Command {
+	var t *target
+	cmd := &cobra.Command{
+		Use: "get [KEY]", Short: "Print the configuration as it counts: file, environment and defaults together",
+		RunE: func(_ *cobra.Command, args []string) error {
+			l, path, err := t.local()
+			if err != nil {
+				return attempt(err, "config get")
+			}
+			if len(args) == 1 {
+				k, err := findKey(args[0])
+				if err != nil {
+					return err
+				}
+				return a.print(map[string]any{"file": path, "key": k.name, "value": l.typed(k)}, func(w io.Writer) { fmt.Fprintln(w, l.values[k.name]) })
+			}
+			all := map[string]any{}
+			var rows [][2]string
+			for _, k := range keys() {
+				if k.has(l.Role) {
+					all[k.name] = l.typed(k)
+					rows = append(rows, [2]string{k.name, l.values[k.name]})
+				}
+			}
+			return a.print(map[string]any{"file": path, "config": all}, func(w io.Writer) {
+				fmt.Fprintf(w, "# %s\n", path)
+				pairs(w, rows)
+			})
+		},
+	}
+	t = bindLocal(cmd)
+	cmd.ValidArgs = keyNames("")
+	return leaf(cmd, cobra.MaximumNArgs(1))
+}
+
+// typed returns a value with the type of its key, for JSON.
+func (l *loaded) typed(k key) any {
+	text := l.values[k.name]
+	switch k.def.(type) {
+	case int:
+		var n int
+		if _, err := fmt.Sscan(text, &n); err == nil {
+			return n
+		}
+	case bool:
+		if v, err := parseBool(text); err == nil {
+			return v
+		}
+	}
+	return text
+}
+
+func (a *app) configSet() *cobra.Command {
+	var t *target
+	cmd := &cobra.Command{
+		Use: "set KEY VALUE", Short: "Change one key of the configuration file, after checking the whole",
+		Long: `Change one key of the configuration file, after checking the whole; comments stay. A running
+daemon takes it with "autoctl reload"; what concerns the server's port or socket counts from
+its next start.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			k, err := findKey(args[0])
+			if err != nil {
+				return err
+			}
+			if k.fixed {
+				return fail(classRefused, k.fixedHint, "%s cannot be changed in the file", k.name)
+			}
+			if k.check != nil {
+				if err := k.check(args[1]); err != nil {
+					return fail(classUsage, "", "%s %w", k.name, err)
+				}
+			}
+			l, path, err := t.local()
+			if err != nil {
+				return attempt(err, "config set %s", k.name)
+			}
+			if !k.has(l.Role) {
+				return fail(classRefused, "keys: "+fmt.Sprint(slices.Sorted(slices.Values(keyNames(l.Role)))), "a %s has no %s", l.Role, k.name)
+			}
+			if err := changeConfig(path, map[string]string{k.name: args[1]}); err != nil {
+				return attempt(err, "config set %s", k.name)
+			}
+			doc := map[string]any{"file": path, "key": k.name, "value": args[1]}
+			return a.print(doc, func(w io.Writer) {
+				fmt.Fprintf(w, "%s is %s. \"autoctl reload\" makes a running daemon take it.\n", k.name, printable(args[1]))
+			})
+		},
+	}
+	t = bindLocal(cmd)
+	return leaf(cmd, cobra.ExactArgs(2))
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/autoctl/autoctl/internal/monitorapi"
+	"github.com/autoctl/autoctl/keeper"
+	"github.com/autoctl/autoctl/keeper/control"
+	"github.com/autoctl/autoctl/keeper/state"
+)
+
+// How stop stops.
+const (
+	stopGraceful = keeper.StopGraceful
+	stopFast     = keeper.StopFast
+)
+
+func (a *app) stopCommand() *cobra.Command {
+	var t *target
+	var fast, immediate, only bool
+	cmd := &cobra.Command{
+		Use: "stop", Short: "Stop the daemon of a data directory, and its PostgreSQL",
+		Long: `Stop the daemon of a data directory, and its PostgreSQL. A primary hands over first if
+somebody can take over; that is never a failover by accident. Waits for the end.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			mode := stopGraceful
+			switch {
+			case fast:
+				mode = stopFast
+			case immediate:
+				mode = keeper.StopImmediate
+			case only:
+				mode = keeper.StopKeeper
+			}
+			return attempt(func() error {
+				l, _, err := t.local()
+				if err != nil {
+					return err
+				}
+				return a.stopDaemon(cmd.Context(), l, mode)
+			}(), "stop")
+		},
+	}
+	t = bindLocal(cmd)
+	cmd.Flags().BoolVar(&fast, "fast", false, "do not hand over; end sessions and stop in order")
+	cmd.Flags().BoolVar(&immediate, "immediate", false, "stop at once, without a checkpoint; the next start recovers")
+	cmd.Flags().BoolVar(&only, "keeper-only", false, "end the daemon and leave PostgreSQL running")
+	exclusive(cmd, "fast", "immediate", "keeper-only")
+	return leaf(cmd, cobra.NoArgs)
+}
+
+// stopDaemon asks over the control socket, and where nobody answers there by signal.
+func (a *app) stopDaemon(ctx context.Context, l *loaded, mode keeper.StopMode) error {
+	dir := statePath(l.PostgreSQL.PGData)
+	err := control.Call(ctx, dir, control.Request{Command: "stop", Mode: mode.String()}, nil, func(news string) { a.say("%s", news) })
+	if errors.Is(err, control.ErrEnded) {
+		err = nil
+	}
+	if errors.Is(err, control.ErrNotRunning) && l.Role == roleKeeper {
+		err = signalKeeper(dir, mode)
+	}
+	if err != nil {
+		return err
+	}
+	text := "Stopped."
+	if mode == keeper.StopKeeper {
+		text = "The daemon has ended; PostgreSQL goes on."
+	}
+	return a.print(map[string]any{"stopped": true, "mode": mode.String()}, func(w io.Writer) { fmt.Fprintln(w, text) })
+}
+
+// signalKeeper is for a keeper whose socket is gone.
+func signalKeeper(dir string, mode keeper.StopMode) error {
+	pid, err := state.Running(dir)
+	if err != nil || pid == 0 || mode == keeper.StopKeeper {
+		return control.ErrNotRunning
+	}
+	for s, m := range stopSignals() {
+		if m == mode {
+			return syscall.Kill(pid, s.(syscall.Signal))
+		}
+	}
+	return control.ErrNotRunning
+}
+
+// waitStopped waits until no daemon runs on a data directory.
+func waitStopped(ctx context.Context, pgdata string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := control.Call(ctx, statePath(pgdata), control.Request{Command: "status"}, nil, nil)
+		if errors.Is(err, control.ErrNotRunning) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fail(classTimeout, "", "the daemon of %s still runs", pgdata)
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *app) reloadCommand() *cobra.Command {
+	var t *target
+	cmd := &cobra.Command{
+		Use: "reload", Short: "Make a running daemon read its configuration again",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return attempt(func() error {
+				l, _, err := t.local()
+				if err != nil {
+					return err
+				}
+				if err := l.check(); err != nil {
+					return err
+				}
+				return a.reloadDaemon(cmd.Context(), l)
+			}(), "reload")
+		},
+	}
+	t = bindLocal(cmd)
+	return leaf(cmd, cobra.NoArgs)
+}
+
+func (a *app) reloadDaemon(ctx context.Context, l *loaded) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := control.Call(ctx, statePath(l.PostgreSQL.PGData), control.Request{Command: "reload"}, nil, nil); err != nil {
+		return err
+	}
+	return a.print(map[string]any{"reloaded": true}, func(w io.Writer) { fmt.Fprintln(w, "Reloaded.") })
+}
+
+// statusJSON is the document of status: one of the two parts.
+type statusJSON struct {
+	Role    string                `json:"role"`
+	Running bool                  `json:"running"`
+	Keeper  *keeper.ServiceStatus `json:"keeper,omitempty"`
+	Monitor *monitorStatus        `json:"monitor,omitempty"`
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	var t *target
+	cmd := &cobra.Command{
+		Use: "status", Short: "Tell what runs on this machine for a data directory",
+		Long: `Tell what runs on this machine for a data directory, as its daemon sees it; the monitor is
+not asked. Exit code 8 says that no daemon runs.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return attempt(func() error {
+				l, _, err := t.local()
+				if err != nil {
+					return err
+				}
+				return a.status(cmd.Context(), l)
+			}(), "status")
+		},
+	}
+	t = bindLocal(cmd)
+	return leaf(cmd, cobra.NoArgs)
+}
+
+func (a *app) status(ctx context.Context, l *loaded) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	doc := statusJSON{Role: l.Role, Running: true}
+	var into any
+	if l.Role == roleMonitor {
+		doc.Monitor = &monitorStatus{}
+		into = doc.Monitor
+	} else {
+		doc.Keeper = &keeper.ServiceStatus{}
+		into = doc.Keeper
+	}
+	if err := control.Call(ctx, statePath(l.PostgreSQL.PGData), control.Request{Command: "status"}, into, nil); err != nil {
+		return err
+	}
+	return a.print(doc, func(w io.Writer) {
+		if doc.Monitor != nil {
+			m := doc.Monitor
+			pairs(w, [][2]string{{"role", "monitor"}, {"process", fmt.Sprint(m.PID)}, {"autoctl", m.Software}, {"data directory", m.PGData},
+				{"PostgreSQL", monitorAlive(ctx, m.URI)}, {"URI", m.URI}})
+			return
+		}
+		pairs(w, keeperRows(doc.Keeper))
+	})
+}
+
+// monitorAlive asks the monitor as its clients do.
+func monitorAlive(ctx context.Context, uri string) string {
+	c, err := dial(ctx, uri)
+	if err == nil {
+		c.Close()
+		return "answers clients"
+	}
+	return err.Error()
+}
+
+func keeperRows(k *keeper.ServiceStatus) [][2]string {
+	r := k.Report
+	server := string(r.Server.Status)
+	switch {
+	case r.Server.Status == "running" && r.Server.Recovery:
+		server += ", a standby"
+	case r.Server.Status == "running":
+		server += ", read-write"
+	}
+	rows := [][2]string{
+		{"role", "keeper"}, {"process", fmt.Sprint(k.PID)}, {"autoctl", k.Software}, {"node", fmt.Sprintf("%d, %s", r.Node, printable(k.Name))},
+		{"address", address(k.Host, k.Port)}, {"data directory", k.PGData}, {"PostgreSQL", serverVersion(r.Version) + ", " + server},
+		{"TLI: LSN", positionTrimmed(r)}, {"reported state", string(r.State)}, {"assigned state", string(k.Goal)},
+	}
+	switch {
+	case k.Monitor == "":
+		rows = append(rows, [2]string{"monitor", "none"})
+	case k.MonitorAgeMS < 0:
+		rows = append(rows, [2]string{"monitor", k.Monitor + ", not heard yet"})
+	default:
+		rows = append(rows, [2]string{"monitor", fmt.Sprintf("%s, heard %s ago", k.Monitor, ageText(k.MonitorAgeMS))})
+	}
+	if r.Activity != nil {
+		rows = append(rows, [2]string{"activity", activityText(*r.Activity)})
+	}
+	if r.Problem != nil {
+		rows = append(rows, [2]string{"problem", r.Problem.Text}, [2]string{"", r.Problem.Hint})
+	}
+	return rows
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "version", Short: "Print the versions of autoctl and of its protocol",
+		RunE: func(*cobra.Command, []string) error {
+			doc := map[string]any{"autoctl": version, "protocol": monitorapi.Protocol, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+			return a.print(doc, func(w io.Writer) {
+				fmt.Fprintf(w, "autoctl %s, protocol %d, %s %s/%s\n", version, monitorapi.Protocol, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			})
+		},
+	}
+	return leaf(cmd, cobra.NoArgs)
+}
+
+// demoBinary is the running program, for those who start it again.
+func demoBinary() (string, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return "", fail(classPrecondition, "", "find this program: %w", err)
+	}
+	return path, nil
+}

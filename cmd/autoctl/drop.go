@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/monitorapi"
+)
+
+func (a *app) dropCommand() *cobra.Command {
+	return parent("drop", "Take a node, a formation or a monitor away", a.dropNode(), a.dropFormation(), a.dropMonitor())
+}
+
+func (a *app) dropNode() *cobra.Command {
+	var t *target
+	var w *waitOptions
+	var name string
+	var force, destroy bool
+	cmd := &cobra.Command{
+		Use: "node", Short: "Take a node out of its group; its data stays unless --destroy is given",
+		Long: `Take a node out of its group. A primary hands over first. The node's keeper stops PostgreSQL
+and ends; the data directory stays, unless --destroy is given (on the node's own machine).
+
+--force forgets a node that will never come back, without waiting for it.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if destroy && name != "" {
+				return fail(classUsage, "run it on the node's machine with --pgdata", "--destroy works on this machine only, not with --name")
+			}
+			err := t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
+				wait, err := w.limit(cmd.Context(), s)
+				if err != nil {
+					return err
+				}
+				o := operation{a: a, s: s, group: g.Group, wait: wait, command: fsm.Command{Kind: fsm.CommandDrop, Node: n.NodeID, Force: force}}
+				o.watch = untilGone(n)
+				return o.carryOut(cmd.Context())
+			})
+			if err != nil {
+				return attempt(err, "drop node")
+			}
+			if destroy {
+				return attempt(a.destroy(cmd.Context(), t), "drop node")
+			}
+			return nil
+		},
+	}
+	t = bindTarget(cmd, true)
+	w = bindWait(cmd)
+	bindName(cmd, &name)
+	cmd.Flags().BoolVar(&force, "force", false, "forget the node even if it cannot be heard")
+	cmd.Flags().BoolVar(&destroy, "destroy", false, "delete the node's data directory, configuration and state from this machine")
+	return leaf(cmd, cobra.NoArgs)
+}
+
+func untilGone(n monitorapi.NodeState) watcher {
+	return func(g monitorapi.GroupState) verdict {
+		m := member(g, n.NodeID)
+		switch {
+		case m == nil:
+			return verdict{done: true, text: nodeTitle(n) + " has left the group."}
+		case !m.Dropping && g.Election == nil:
+			return verdict{err: fail(classFailed, `"autoctl show events" tells what happened`, "%s stays in the group", nodeTitle(n))}
+		}
+		return verdict{}
+	}
+}
+
+// destroy deletes what autoctl keeps of a data directory on this machine, once nothing runs there. It refuses whatever is no
+// data directory of ours: a wrong path must not cost anything.
+func (a *app) destroy(ctx context.Context, t *target) error {
+	dir, err := t.dataDirectory()
+	if err != nil {
+		return err
+	}
+	if err := waitStopped(ctx, dir); err != nil {
+		return err
+	}
+	for _, path := range []string{dir, statePath(dir), configDir(dir)} {
+		if err := os.RemoveAll(path); err != nil {
+			return fail(classFailed, "delete what is left by hand", "delete %s: %w", path, err)
+		}
+	}
+	a.say("Deleted %s with its configuration and state.", dir)
+	return nil
+}
+
+func (a *app) dropFormation() *cobra.Command {
+	var t *target
+	cmd := &cobra.Command{
+		Use: "formation", Short: "Drop a formation that has no nodes",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if t.formation == "" {
+				return fail(classUsage, "", "--formation is missing")
+			}
+			return attempt(t.withMonitor(cmd.Context(), func(s *session) error {
+				if err := s.DropFormation(cmd.Context(), s.formation); err != nil {
+					return err
+				}
+				text := fmt.Sprintf("Formation %s is dropped.", s.formation)
+				return a.print(outcome{Outcome: fsm.OutcomeDone, Text: text, Formation: s.formation}, func(w io.Writer) { fmt.Fprintln(w, text) })
+			}), "drop formation")
+		},
+	}
+	t = bindTarget(cmd, false)
+	cmd.Flags().StringVar(&t.formation, "formation", "", "formation `name`")
+	return leaf(cmd, cobra.NoArgs)
+}
+
+func (a *app) dropMonitor() *cobra.Command {
+	var t *target
+	var destroy bool
+	cmd := &cobra.Command{
+		Use: "monitor", Short: "Stop the monitor on this machine and forget it; its data stays unless --destroy is given",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return attempt(func() error {
+				l, _, err := t.local()
+				if err != nil {
+					return err
+				}
+				if l.Role != roleMonitor {
+					return fail(classUsage, `use "autoctl drop node"`, "%s is a node's, not a monitor's", l.PostgreSQL.PGData)
+				}
+				dir := l.PostgreSQL.PGData
+				if err := a.stopDaemon(cmd.Context(), l, stopFast); err != nil {
+					return err
+				}
+				if destroy {
+					return a.destroy(cmd.Context(), t)
+				}
+				if err := os.RemoveAll(configDir(dir)); err != nil {
+					return fail(classFailed, "", "delete configuration: %w", err)
+				}
+				a.say("The monitor is stopped and forgotten; its data is still in %s.", dir)
+				return nil
+			}(), "drop monitor")
+		},
+	}
+	t = bindLocal(cmd)
+	cmd.Flags().BoolVar(&destroy, "destroy", false, "delete its data directory, configuration and state")
+	return leaf(cmd, cobra.NoArgs)
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/autoctl/autoctl/fsm"
+)
+
+// explanation is one group of explain's JSON document.
+type explanation struct {
+	Formation   string          `json:"formation"`
+	Group       int             `json:"group"`
+	Explanation fsm.Explanation `json:"explanation"`
+}
+
+func (a *app) explainCommand() *cobra.Command {
+	var t *target
+	cmd := &cobra.Command{
+		Use: "explain", Short: "Tell why a group is not in its best state, what it waits for, and what losing each node would do",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return attempt(t.withMonitor(cmd.Context(), func(s *session) error {
+				f, err := s.oneFormation(cmd.Context())
+				if err != nil {
+					return err
+				}
+				docs := []explanation{}
+				for _, g := range f.Groups {
+					if s.group >= 0 && g.Group != s.group {
+						continue
+					}
+					group, now, err := s.ExplainInput(cmd.Context(), f.Name, g.Group)
+					if err != nil {
+						return err
+					}
+					docs = append(docs, explanation{f.Name, g.Group, fsm.Explain(group, now)})
+				}
+				if len(docs) == 0 {
+					_, err := s.pick(f)
+					return err
+				}
+				return a.print(map[string]any{"groups": docs}, func(w io.Writer) {
+					for i, d := range docs {
+						if i > 0 {
+							fmt.Fprintln(w)
+						}
+						fmt.Fprintf(w, "Formation %s, group %d\n", printable(d.Formation), d.Group)
+						fmt.Fprintln(w, d.Explanation)
+					}
+				})
+			}), "explain")
+		},
+	}
+	t = bindTarget(cmd, true)
+	return leaf(cmd, cobra.NoArgs)
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/monitorapi"
+)
+
+func (a *app) enableCommand() *cobra.Command {
+	return parent("enable", "Turn something on: maintenance, ssl, monitor", a.enableMaintenance(), a.enableSSL(), a.enableMonitor())
+}
+
+func (a *app) disableCommand() *cobra.Command {
+	return parent("disable", "Turn something off: maintenance, ssl, monitor", a.disableMaintenance(), a.disableSSL(), a.disableMonitor())
+}
+
+func (a *app) enableMaintenance() *cobra.Command {
+	var t *target
+	var w *waitOptions
+	var name string
+	var allow bool
+	cmd := &cobra.Command{
+		Use: "maintenance", Short: "Hand a node to its operator: autoctl neither starts nor stops its PostgreSQL",
+		Long: `Hand a node to its operator: autoctl neither starts nor stops its PostgreSQL until
+"autoctl disable maintenance". A primary needs --allow-failover: it hands over first.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return attempt(t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
+				wait, err := w.limit(cmd.Context(), s)
+				if err != nil {
+					return err
+				}
+				o := operation{a: a, s: s, group: g.Group, wait: wait,
+					command: fsm.Command{Kind: fsm.CommandMaintenance, Node: n.NodeID, AllowFailover: allow}}
+				o.watch = func(g monitorapi.GroupState) verdict {
+					m := member(g, n.NodeID)
+					switch {
+					case m == nil:
+						return verdict{err: fail(classFailed, "", "the node has left the group")}
+					case !m.Maintenance && g.Election == nil && m.Assigned.Serves():
+						return verdict{err: o.abandoned(g, m)}
+					case m.Reported == fsm.StateMaintenance && m.Assigned == fsm.StateMaintenance:
+						return verdict{done: true, text: printable(m.Name) + " is in maintenance: its PostgreSQL is yours."}
+					}
+					return verdict{}
+				}
+				return o.carryOut(cmd.Context())
+			}), "enable maintenance")
+		},
+	}
+	t = bindTarget(cmd, true)
+	w = bindWait(cmd)
+	bindName(cmd, &name)
+	cmd.Flags().BoolVar(&allow, "allow-failover", false, "let a primary hand over first")
+	return leaf(cmd, cobra.NoArgs)
+}
+
+func (a *app) disableMaintenance() *cobra.Command {
+	var t *target
+	var w *waitOptions
+	var name string
+	cmd := &cobra.Command{
+		Use: "maintenance", Short: "Take a node back from its operator",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return attempt(t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
+				wait, err := w.limit(cmd.Context(), s)
+				if err != nil {
+					return err
+				}
+				o := operation{a: a, s: s, group: g.Group, wait: wait, command: fsm.Command{Kind: fsm.CommandReturn, Node: n.NodeID}}
+				o.watch = func(g monitorapi.GroupState) verdict {
+					m := member(g, n.NodeID)
+					if m == nil {
+						return verdict{err: fail(classFailed, "", "the node has left the group")}
+					}
+					back := m.Reported == fsm.StateSecondary || m.Reported.Serves() || m.Reported == fsm.StateCatchingUp && !m.Quorum
+					if back && m.Reported == m.Assigned {
+						return verdict{done: true, text: fmt.Sprintf("%s is back, in state %s.", printable(m.Name), m.Reported)}
+					}
+					return verdict{}
+				}
+				return o.carryOut(cmd.Context())
+			}), "disable maintenance")
+		},
+	}
+	t = bindTarget(cmd, true)
+	w = bindWait(cmd)
+	bindName(cmd, &name)
+	return leaf(cmd, cobra.NoArgs)
+}
+
+func (a *app) pauseCommand() *cobra.Command {
+	return a.pausing("pause", "Stop all automation of a formation: nothing fails over, nothing is repaired",
+		(*monitorapi.Client).Pause, "Formation %s is paused: nothing fails over and nothing is repaired until \"autoctl resume\".", "formation %q is paused already")
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	return a.pausing("resume", "Start the automation of a formation again",
+		(*monitorapi.Client).Resume, "Formation %s is looked after again.", "formation %q is not paused")
+}
+
+func (a *app) pausing(name, short string, do func(*monitorapi.Client, context.Context, string) (bool, error), did, already string) *cobra.Command {
+	var t *target
+	cmd := &cobra.Command{
+		Use: name, Short: short,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return attempt(t.withMonitor(cmd.Context(), func(s *session) error {
+				changed, err := do(s.Client, cmd.Context(), s.formation)
+				if err != nil {
+					return err
+				}
+				if !changed {
+					return fail(classNothing, "", already, s.formation)
+				}
+				text := fmt.Sprintf(did, s.formation)
+				return a.print(outcome{Outcome: fsm.OutcomeDone, Text: text, Formation: s.formation}, func(w io.Writer) { fmt.Fprintln(w, text) })
+			}), "%s", name)
+		},
+	}
+	t = bindTarget(cmd, false)
+	cmd.Flags().StringVar(&t.formation, "formation", "", "formation `name`")
+	return leaf(cmd, cobra.NoArgs)
+}

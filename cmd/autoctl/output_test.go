@@ -1,0 +1,123 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/monitorapi"
+)
+
+func someState() monitorapi.State {
+	node := func(id fsm.NodeID, name, host string, reported fsm.State, connection, health string) monitorapi.NodeState {
+		return monitorapi.NodeState{NodeID: id, Name: name, Host: host, Port: 5500 + int(id), Slot: "autoctl_standby_" + name, Reported: reported,
+			Assigned: reported, Health: health, Timeline: 3, LSN: 0x3000148, Connection: connection, Priority: 50, Quorum: true, Open: reported.Serves(), LagBytes: -1}
+	}
+	nodes := []monitorapi.NodeState{
+		node(2, "node2", "127.0.0.1", fsm.StatePrimary, "read-write", "good"),
+		node(1, `o'brien "x"`, "::1", fsm.StateSecondary, "read-only", "bad"),
+	}
+	nodes[1].Problem = &fsm.Problem{Code: "no_room", Text: "no room for a base backup", Hint: "make some"}
+	return monitorapi.State{Formations: []monitorapi.FormationState{{
+		Name: "default", Kind: fsm.KindPgsql, Database: "shop", NumberSync: 0,
+		Groups: []monitorapi.GroupState{{Nodes: nodes, Record: fsm.Record{{Seq: 4, K: 1, Primary: fsm.Member{Node: 2}, Members: []fsm.Member{{Node: 1}}}}}},
+	}}}
+}
+
+func TestWriteState(t *testing.T) {
+	var b strings.Builder
+	writeState(&b, someState())
+	want := `       Name | Node |      Host:Port |       TLI: LSN |  Connection | Reported State | Assigned State
+------------+------+----------------+----------------+-------------+----------------+---------------
+o'brien "x" |    1 |     [::1]:5501 |   3: 0/3000148 | read-only ! |      secondary | secondary
+      node2 |    2 | 127.0.0.1:5502 |   3: 0/3000148 |  read-write |        primary | primary
+
+o'brien "x": no room for a base backup (make some)
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestGroupURIs(t *testing.T) {
+	g := someState().Formations[0].Groups[0]
+	write, read, err := groupURIs("shop", g, uriOptions{sslMode: "verify-full", sslRoot: "/etc/ca.pem", user: "app user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "postgres://app%20user@127.0.0.1:5502,[::1]:5501/shop?sslmode=verify-full&sslrootcert=%2Fetc%2Fca.pem&target_session_attrs=read-write"; write != want {
+		t.Errorf("%s\nwant %s", write, want)
+	}
+	if !strings.HasSuffix(read, "target_session_attrs=prefer-standby") {
+		t.Error(read)
+	}
+}
+
+func TestChangeTable(t *testing.T) {
+	var b strings.Builder
+	table := newChangeTable(&app{out: &b}, someState())
+	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.Local)
+	c := monitorapi.Change{Time: at, Node: 2, Name: "node2", Host: "127.0.0.1", Port: 5502, Reported: fsm.StatePrimary, Assigned: fsm.StateDraining}
+	table.show(c)
+	table.show(c) // the same again says nothing
+	want := `    Time |        Name | Node |      Host:Port |       Current State | Assigned State
+---------+-------------+------+----------------+---------------------+--------------------
+03:04:05 |       node2 |    2 | 127.0.0.1:5502 |             primary | draining
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestStandbyNames(t *testing.T) {
+	row := groupStandbyNames("default", someState().Formations[0].Groups[0])
+	if want := `ANY 1 (autoctl_standby_o'brien "x")`; row.Names != want {
+		t.Errorf("%s, want %s", row.Names, want)
+	}
+}
+
+func TestProtected(t *testing.T) {
+	g := someState().Formations[0].Groups[0]
+	p := &g.Nodes[0]
+	if !protected(g, p) {
+		t.Error("a primary in its state counts as not protected")
+	}
+	p.Reported, p.Assigned = fsm.StateWaitPrimary, fsm.StateWaitPrimary
+	if !protected(g, p) {
+		t.Error("waits for a standby that is not there")
+	}
+	g.Nodes[1].Health, g.Nodes[1].Problem = "good", nil
+	if protected(g, p) {
+		t.Error("does not wait for a standby that is there")
+	}
+}
+
+func TestSettingText(t *testing.T) {
+	for text, want := range map[string]int64{"3s": 3000, "500ms": 500, "250": 250, "1m": 60000} {
+		x, err := findSetting("node_lost_after")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := x.parse(text); err != nil || n != want {
+			t.Errorf("parse(%q) = %d, %v", text, n, err)
+		}
+	}
+	x, err := findSetting("catchup_bytes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := x.parse("16 MB"); err != nil || n != 16<<20 || x.text(n) != "16.0 MB" {
+		t.Errorf("16 MB: %d, %v, %s", n, err, x.text(n))
+	}
+}
+
+func TestBytesText(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 kB", 1536 << 10: "1.5 MB", 3 << 40: "3.0 TB"} {
+		if got := bytesText(n); got != want {
+			t.Errorf("bytesText(%d) = %s, want %s", n, got, want)
+		}
+	}
+}

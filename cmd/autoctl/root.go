@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+)
+
+// app is what every command shares: the streams and the options that all of them take.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	output   string
+	verbose  int
+	quiet    bool
+}
+
+// execute runs one command line and returns the exit code.
+func execute(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
+	a := &app{in: in, out: out, err: errw}
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errw)
+	err := root.ExecuteContext(ctx)
+	return report(errw, err, a.json())
+}
+
+func (a *app) json() bool { return a.output == "json" }
+
+// terminal reports whether standard output is one.
+func (a *app) terminal() bool { return isTerminal(a.out) }
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// newRoot builds the whole tree anew; nothing about commands is global, so that tests can make many.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "autoctl",
+		Short: "Keeps PostgreSQL available",
+		Long: `autoctl keeps PostgreSQL available: a monitor decides who the primary is, a keeper on every
+node runs PostgreSQL and makes its node what the monitor asked for.
+
+A command finds its target by --pgdata (a node or monitor on this machine) or by
+--monitor (from anywhere). Start with "autoctl demo", or with "autoctl create monitor".`,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkOutput() },
+		Args:              usageArgs(cobra.NoArgs),
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:           version,
+	}
+	p := root.PersistentFlags()
+	p.StringVar(&a.output, "output", "text", "print `text` or json")
+	p.CountVarP(&a.verbose, "verbose", "v", "log more (twice: even more)")
+	p.BoolVarP(&a.quiet, "quiet", "q", false, "log errors only")
+	root.Flags().BoolP("version", "V", false, "print the version")
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(
+		a.createCommand(), a.runCommand(), a.stopCommand(), a.reloadCommand(), a.statusCommand(), a.versionCommand(),
+		a.showCommand(), a.watchCommand(), a.performCommand(), a.enableCommand(), a.disableCommand(),
+		a.getCommand(), a.setCommand(), a.dropCommand(), a.configCommand(), a.explainCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.inspectCommand(), a.demoCommand(),
+	)
+	return root
+}
+
+func (a *app) checkOutput() error {
+	if a.output != "text" && a.output != "json" {
+		bad := a.output
+		a.output = "text"
+		return fail(classUsage, "use --output text or --output json", "unknown output format %q", bad)
+	}
+	return nil
+}
+
+// parent is a command that only groups others: without one of them it prints its help, with an unknown one it fails.
+func parent(use, short string, children ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return unknownCommand(cmd, args[0])
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(children...)
+	return cmd
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	hint := fmt.Sprintf("%q --help lists them: %s", cmd.CommandPath(), strings.Join(names, ", "))
+	if near := nearest(name, names); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", cmd.CommandPath()+" "+near)
+	}
+	return fail(classUsage, hint, "unknown command %q for %q", name, cmd.CommandPath())
+}
+
+// usageArgs turns an argument check's complaint into one of class usage.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if !cmd.HasParent() && len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
+		if err := check(cmd, args); err != nil {
+			return fail(classUsage, "usage: "+cmd.UseLine(), "%s: %w", cmd.CommandPath(), err)
+		}
+		return nil
+	}
+}
+
+func flagError(cmd *cobra.Command, err error) error {
+	hint := fmt.Sprintf("%q lists the options", cmd.CommandPath()+" --help")
+	if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok {
+		if near := nearest(name, flagNames(cmd)); near != "" {
+			hint = fmt.Sprintf("did you mean --%s?", near)
+		}
+	}
+	return fail(classUsage, hint, "%s: %w", cmd.CommandPath(), err)
+}
+
+// leaf completes a command that does something: no package of ours prints usage, and arguments are checked.
+func leaf(cmd *cobra.Command, args cobra.PositionalArgs) *cobra.Command {
+	cmd.Args = usageArgs(args)
+	cmd.DisableFlagsInUseLine = !cmd.HasLocalFlags()
+	return cmd
+}
+
+// exclusive refuses more than one of the options.
+func exclusive(cmd *cobra.Command, names ...string) {
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		var given []string
+		for _, n := range names {
+			if cmd.Flags().Changed(n) {
+				given = append(given, "--"+n)
+			}
+		}
+		if len(given) > 1 {
+			return fail(classUsage, "choose one of them", "%s: %s exclude each other", cmd.CommandPath(), strings.Join(given, " and "))
+		}
+		return nil
+	}
+}
+
+// nearest returns the name within an edit distance of a third of its length, or "".
+func nearest(name string, names []string) string {
+	best, bestDistance := "", len(name)/3+2
+	for _, n := range slices.Sorted(slices.Values(names)) {
+		d := distance(name, n)
+		if strings.HasPrefix(n, name) && len(name) >= 3 {
+			d = min(d, 1)
+		}
+		if d < bestDistance {
+			best, bestDistance = n, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func flagNames(cmd *cobra.Command) []string {
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/oklog/run"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/autoctl/autoctl/keeper"
+	"github.com/autoctl/autoctl/keeper/control"
+	"github.com/autoctl/autoctl/monitor"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	var t *target
+	cmd := &cobra.Command{
+		Use: "run", Short: "Run the monitor or the keeper of a data directory, in the foreground",
+		Long: `Run the monitor or the keeper of a data directory, in the foreground: which of them, its
+configuration says. SIGTERM hands over and stops PostgreSQL, SIGINT stops it fast, SIGQUIT
+immediately; SIGHUP reads the configuration again.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := t.dataDirectory()
+			if err != nil {
+				return err
+			}
+			if dir == "" {
+				return fail(classUsage, "give --pgdata, or set PGDATA", "run: no data directory is chosen")
+			}
+			return a.runDaemon(cmd.Context(), dir)
+		},
+	}
+	t = bindLocal(cmd)
+	return leaf(cmd, cobra.NoArgs)
+}
+
+// runDaemon runs what the configuration of a data directory says, until a signal or a command stops it.
+func (a *app) runDaemon(ctx context.Context, dir string) error {
+	err := func() error {
+		l, err := load(configPath(dir), nil, false)
+		if err != nil {
+			return err
+		}
+		if err := notRoot(dir); err != nil {
+			return err
+		}
+		if err := l.selfSign(time.Now()); err != nil {
+			return err
+		}
+		if err := l.check(); err != nil {
+			return err
+		}
+		log := a.logger(l.Log.Level, l.Log.Format)
+		log.Info().Str("role", l.Role).Str("pgdata", dir).Int("port", l.PostgreSQL.Port).Str("version", version).Int("pid", os.Getpid()).Msg("autoctl runs")
+		if l.Role == roleMonitor {
+			return a.runMonitor(ctx, l, log)
+		}
+		return a.runKeeper(ctx, l, log)
+	}()
+	return attempt(err, "run in %s", dir)
+}
+
+// stopSignals maps the signals to ways of stopping, as pg_ctl and the model have them.
+func stopSignals() map[os.Signal]keeper.StopMode {
+	return map[os.Signal]keeper.StopMode{syscall.SIGTERM: keeper.StopGraceful, syscall.SIGINT: keeper.StopFast, syscall.SIGQUIT: keeper.StopImmediate}
+}
+
+// signalActor calls stop and reload as signals ask; it ends with its context.
+func signalActor(ctx context.Context, log zerolog.Logger, stop func(keeper.StopMode), reload func()) (func() error, func(error)) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
+	listen := func() error {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case s := <-signals:
+				log.Info().Stringer("signal", s).Msg("signal received")
+				if mode, ok := stopSignals()[s]; ok {
+					stop(mode)
+				} else {
+					reload()
+				}
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
+	return listen, func(error) { cancel() }
+}
+
+func (a *app) runKeeper(ctx context.Context, l *loaded, log zerolog.Logger) error {
+	dir := l.PostgreSQL.PGData
+	service, err := keeper.Open(ctx, keeper.Options{
+		Config: l.keeperConfig(), Log: log, Software: version,
+		Reload: func() (keeper.Config, error) {
+			next, err := reloaded(dir)
+			if err != nil {
+				return keeper.Config{}, err
+			}
+			return next.keeperConfig(), nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := service.Close(); err != nil {
+			log.Warn().Err(err).Msg("close")
+		}
+	}()
+	var g run.Group
+	ctx, cancel := context.WithCancel(ctx)
+	g.Add(func() error { return service.Run(ctx) }, func(error) { cancel() })
+	g.Add(signalActor(ctx, log, service.Stop, func() {
+		// The socket's way is the only one: a signal and a command then cannot differ.
+		if err := control.Call(ctx, statePath(dir), control.Request{Command: "reload"}, nil, nil); err != nil {
+			log.Error().Err(err).Msg("reload")
+			return
+		}
+		log.Info().Msg("configuration reloaded")
+	}))
+	return g.Run()
+}
+
+// reloaded reads the configuration again and makes what belongs to it.
+func reloaded(dir string) (*loaded, error) {
+	l, err := load(configPath(dir), nil, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.selfSign(time.Now()); err != nil {
+		return nil, err
+	}
+	return l, l.check()
+}
+
+// errReload restarts the monitor's server side inside the same process, on a new configuration.
+var errReload = errors.New("the configuration is read again")
+
+// errStopped ends the monitor's daemon.
+var errStopped = errors.New("stop asked")
+
+func (a *app) runMonitor(ctx context.Context, l *loaded, log zerolog.Logger) error {
+	dir := l.PostgreSQL.PGData
+	unlock, err := daemonLock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	m := &monitorDaemon{dir: dir, log: log, ended: make(chan struct{}), wake: make(chan error, 4)}
+	m.l.Store(l)
+	var g run.Group
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g.Add(func() error { defer close(m.ended); return m.serve(ctx, a) }, func(error) { cancel() })
+	g.Add(signalActor(ctx, log, m.stop, func() {
+		if err := m.reload(ctx); err != nil {
+			log.Error().Err(err).Msg("reload")
+		}
+	}))
+	// The last to end: a command that asked for the stop hears of it.
+	serving, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	served := make(chan error, 1)
+	go func() { served <- control.Serve(serving, statePath(dir), m.handle) }()
+	err = g.Run()
+	hangUp()
+	if e := <-served; e != nil {
+		log.Error().Err(e).Msg("control socket")
+	}
+	return err
+}
+
+// daemonLock makes sure that one daemon owns the control socket of a monitor.
+func daemonLock(dir string) (func(), error) {
+	path := statePath(dir)
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fail(classPrecondition, "", "make state directory: %w", err)
+	}
+	lock := flock.New(filepath.Join(path, "daemon.lock"), flock.SetPermissions(0o600))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fail(classPrecondition, "", "lock state directory: %w", err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("run monitor in %s: %w", dir, monitor.ErrLocked)
+	}
+	return func() { _ = lock.Close() }, nil
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/autoctl/autoctl/internal/monitorapi"
+)
+
+// watchInterval is how often the table is drawn when nothing changes: ages grow.
+const watchInterval = time.Second
+
+func (a *app) watchCommand() *cobra.Command {
+	var t *target
+	cmd := &cobra.Command{
+		Use: "watch", Short: "Show the nodes and the last events, refreshed until Ctrl-C",
+		Long: `Show the nodes and the last events, refreshed at every change until Ctrl-C. With
+--output json, or where standard output is no terminal, one document or table follows another.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			err := t.withMonitor(ctx, func(s *session) error { return a.watch(ctx, t, s) })
+			if ctx.Err() != nil {
+				return nil // Ctrl-C is how it ends
+			}
+			return attempt(err, "watch")
+		},
+	}
+	t = bindTarget(cmd, true)
+	return leaf(cmd, cobra.NoArgs)
+}
+
+func (a *app) watch(ctx context.Context, t *target, s *session) error {
+	if t.formation == "" {
+		s.formation = ""
+	}
+	var changes <-chan monitorapi.Change
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		if changes == nil {
+			changes, _ = s.Changes(ctx, s.formation) // without it the ticks remain
+		}
+		if err := a.drawWatch(ctx, s); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-changes:
+			if !ok {
+				changes = nil
+			}
+		case <-tick.C:
+		}
+	}
+}
+
+// drawWatch prints the state once. An unreachable monitor is shown, not an error: watching means waiting for it too.
+func (a *app) drawWatch(ctx context.Context, s *session) error {
+	st, err := s.state(ctx)
+	if err != nil && (!errors.As(err, new(*monitorapi.Error)) || ctx.Err() != nil) {
+		return err
+	}
+	if a.json() {
+		if err != nil {
+			return nil
+		}
+		return a.printJSON(st)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s  monitor %s  (Ctrl-C ends)\n\n", time.Now().Format("2006-01-02 15:04:05"), s.Where())
+	if err != nil {
+		fmt.Fprintf(&b, "%v\n", err)
+	} else {
+		writeState(&b, st)
+		if events, err := s.Events(ctx, monitorapi.EventFilter{Formation: s.formation, Count: 8}); err == nil && len(events) > 0 {
+			b.WriteString("\nLast events:\n")
+			for _, e := range events {
+				fmt.Fprintf(&b, "  %s  %s\n", e.Time.Local().Format("15:04:05"), strings.TrimSpace(printable(e.Name)+" "+printable(e.Reason)))
+			}
+		}
+	}
+	if a.terminal() {
+		// Home, each line cleared to its end, the rest of the screen cleared: no flicker.
+		fmt.Fprintf(a.out, "\x1b[H%s\x1b[J", strings.ReplaceAll(b.String(), "\n", "\x1b[K\n"))
+		return nil
+	}
+	_, err = fmt.Fprintf(a.out, "%s\n", b.String())
+	return err
+}
