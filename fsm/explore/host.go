@@ -1,0 +1,198 @@
+package explore
+
+import (
+	"github.com/autoctl/autoctl/fsm"
+)
+
+// maxNodes is the largest group that a world holds.
+const maxNodes = 3
+
+// systemID is the group's system identifier.
+const systemID = 42
+
+// files is what the node's configuration files say, as far as PostgreSQL's behaviour depends on it.
+type files struct {
+	standby, gate bool
+	up            int8  // index of the upstream, -1 for none
+	k             int8  // -1 for the set that cannot be satisfied
+	members       uint8 // bit by index
+}
+
+func filesOf(f fsm.Files) files {
+	out := files{standby: f.Standby, gate: f.Gate, up: -1, k: -1}
+	if f.Upstream != nil {
+		out.up = int8(f.Upstream.Node) - 1
+	}
+	if c := f.Configuration; c != nil {
+		out.k = int8(c.K)
+		for _, m := range c.Members {
+			out.members |= 1 << (m.Node - 1)
+		}
+	}
+	return out
+}
+
+// force is what the processes of a running server may take for the synchronous set: after a reload any mixture of the old
+// and the new one (S1, S2), the least k with any subset of all members. k is closed while no set that can be met is among them.
+type force struct {
+	k       int8
+	members uint8
+}
+
+const closed = 127
+
+func (f force) add(x files) force {
+	if x.k >= 0 {
+		f.k = min(f.k, x.k)
+		f.members |= x.members
+	}
+	return f
+}
+
+// host is one node: its disk, its server and its keeper.
+type host struct {
+	// On disk.
+	mem     *fsm.Memory // never changed in place
+	log     wal
+	copied  wal // the staging copy
+	files   files
+	before  files        // the files before the last configure, for staleConf
+	control fsm.Timeline // of the latest checkpoint
+	clean   bool         // shut down cleanly
+	ruled   bool         // it last ran read-write: recovering it writes to its log
+	// The host and the server.
+	down    bool // the host is off
+	status  fsm.ServerStatus
+	runs    bool // out of recovery
+	loaded  files
+	force   force
+	rcv     int8            // upstream that a WAL receiver is connected to, -1 for none
+	read    bool            // all local WAL has been read since the start
+	own     int             // records before the server came up, or was promoted: no client waits for them
+	started bool            // it came up read-write by a start, not by a promotion: no older session is left
+	known   [maxNodes]uint8 // records that this server's walsenders know to be flushed
+	// What the keeper holds in memory only.
+	fresh   bool // the monitor has confirmed the goal
+	crashes uint8
+	checked bool // a checkpoint asked for by the present goal has ended
+	// Timers that have ended.
+	patience, deadline, stuck bool
+	lost                      [maxNodes]bool
+	silent                    bool // asked the upstream in vain
+	// late is a report on its way that a delay has caught.
+	late *fsm.Report
+}
+
+func (h *host) running() bool { return h.status == fsm.ServerRunning }
+func (h *host) serves() bool  { return h.running() && h.runs }
+
+// epoch is the epoch of the timeline as this keeper knows it.
+func (h *host) position(records int) fsm.Position {
+	part := h.log[:2*records]
+	tli := part.timeline()
+	return fsm.Position{Epoch: h.mem.Goal.Orders.Epoch(tli), LSN: part.lsn(), Timeline: tli}
+}
+
+// knows is how many records of its log the server knows of: a restarted standby finds out by reading (S7).
+func (h *host) knows() int {
+	if !h.runs && !h.read && h.log.len() > 0 {
+		return 1
+	}
+	return h.log.len()
+}
+
+// facts is what the keeper of node n observes.
+func (w *World) facts(n int) fsm.Facts {
+	h := &w.hosts[n]
+	f := fsm.Facts{Memory: *h.mem, Slots: true, Fresh: h.fresh}
+	f.Data = h.dataFacts()
+	f.Copy = fsm.CopyFacts{Complete: h.copied != "", Room: true}
+	f.Server = fsm.ServerFacts{Status: h.status, Crashes: int(h.crashes), Checkpointed: h.checked}
+	if h.running() {
+		h.serverFacts(&f.Server)
+		f.Server.Streaming = w.streaming(n) && h.mem.Goal.Upstream != nil && int(h.mem.Goal.Upstream.Node)-1 == int(h.rcv)
+		f.Server.Confirmed = h.serves() && w.confirmed(n)
+	}
+	if h.status != fsm.ServerRunning && h.deadline {
+		f.Server.DrainedMS = 1 << 40
+	}
+	if h.stuck && !f.Server.Streaming {
+		f.Server.StuckMS = 1 << 40
+	}
+	f.Files.Gate = h.files.gate
+	f.Files.Following = fsm.NodeID(h.files.up + 1)
+	w.upstreamFacts(n, &f)
+	want := filesOf(fsm.Wanted(h.mem.Goal, f))
+	f.Files.Written = want == h.files
+	f.Files.Effective = f.Files.Written && (!h.running() || h.sameLoaded())
+	return f
+}
+
+func (h *host) sameLoaded() bool {
+	l := h.loaded
+	l.standby = h.files.standby
+	return l == h.files
+}
+
+func (h *host) dataFacts() fsm.DataFacts {
+	if h.log == "" {
+		return fsm.DataFacts{Kind: fsm.DataAbsent}
+	}
+	d := fsm.DataFacts{Kind: fsm.DataReady, SystemID: systemID, Timeline: h.control, Checkpoint: lsnAt(1), StandbySignal: h.files.standby, Lineage: h.log.lineage()}
+	if h.running() || !h.ruled {
+		d.Timeline = h.log.timeline()
+	}
+	if h.clean {
+		d.Clean, d.Checkpoint = true, h.log.lsn()
+	}
+	return d
+}
+
+func (h *host) serverFacts(s *fsm.ServerFacts) {
+	s.Recovery = !h.runs
+	s.Timeline = h.log.timeline()
+	s.Position = h.position(h.knows())
+	s.Receiver = h.rcv >= 0
+	s.Final = !h.runs && !s.Receiver && h.read
+}
+
+// upstreamFacts adds what the upstream of the goal says of itself.
+func (w *World) upstreamFacts(n int, f *fsm.Facts) {
+	up := f.Memory.Goal.Upstream
+	if up == nil {
+		return
+	}
+	u := int(up.Node) - 1
+	if u < 0 || u >= w.n || !w.linked(n, u) || !w.hosts[u].running() {
+		f.Silent = w.hosts[n].silent
+		return
+	}
+	src := &w.hosts[u]
+	f.Upstream = &fsm.UpstreamFacts{
+		Node: up.Node, SystemID: systemID, Primary: src.runs, Lineage: src.log.lineage(), ControlTimeline: src.control,
+	}
+}
+
+// streaming reports whether the WAL receiver of n is connected to a server that could send.
+func (w *World) streaming(n int) bool {
+	h := &w.hosts[n]
+	return h.running() && !h.runs && h.rcv >= 0 && w.linked(n, int(h.rcv)) && w.hosts[h.rcv].running()
+}
+
+// confirmed reports whether the crash gate may be lifted.
+func (w *World) confirmed(n int) bool {
+	h := &w.hosts[n]
+	return h.patience || h.loaded.k == 0 || w.holders(n, h.loaded, h.own) >= int(h.loaded.k) && h.loaded.k > 0
+}
+
+// holders counts the members of the set that stream from n and hold its first records.
+func (w *World) holders(n int, set files, records int) int {
+	count := 0
+	for i := range w.n {
+		h := &w.hosts[i]
+		if i != n && set.members&(1<<i) != 0 && w.streaming(i) && int(h.rcv) == n && h.log.len() >= records {
+			count++
+		}
+	}
+	return count
+}

@@ -1,0 +1,47 @@
+package explore
+
+import "github.com/autoctl/autoctl/fsm"
+
+// Options bound a search and, for tests of the search itself, break a rule on purpose.
+type Options struct {
+	// Nodes is the size of the group: 1 to 3.
+	Nodes int
+	// Faults, Commits, Promotions and Commands are how many of each may happen on one path.
+	Faults, Commits, Promotions, Commands int
+	// NumberSync is number_sync_standbys of the group.
+	NumberSync int
+	// AllCommands has operators use every command, not only failover, promotion and maintenance.
+	AllCommands bool
+	// Merge joins steps whose order cannot matter to the others, for fewer states.
+	Merge bool
+	// Heal asks for P3 in every state; it is the larger half of the work.
+	Heal bool
+
+	// broken says which rules of the world around Decide and Plan are broken; decide and plan replace the real ones.
+	broken broken
+	decide func(fsm.Group, fsm.Instant) fsm.Decision
+	plan   func(fsm.Goal, fsm.Facts) []fsm.Step
+}
+
+// broken is a set of rules broken on purpose in the executor's part of the model.
+type broken uint
+
+// The rules, by the names of the table at the end of the design's safety findings.
+const (
+	noWalsenders broken = 1 << iota // nows, nockpt: a configuration counts as settled while the reload still goes on
+	noFlush                         // noflush: settling does not wait for k members
+	notStopped                      // notstopped: a report_lsn node votes at once and goes on receiving
+	staleConf                       // staleconf: a host crash brings the files before the last ones back
+	sameTimeline                    // two promotions may create the same timeline, and leave no trace of their beginning
+)
+
+func (o *Options) breaks(b broken) bool { return o.broken&b != 0 }
+
+func (o *Options) defaults() {
+	if o.decide == nil {
+		o.decide = fsm.Decide
+	}
+	if o.plan == nil {
+		o.plan = fsm.Plan
+	}
+}

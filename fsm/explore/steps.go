@@ -1,0 +1,312 @@
+package explore
+
+import "github.com/autoctl/autoctl/fsm"
+
+// remember changes the keeper's memory of a node, durably.
+func (h *host) remember(change func(*fsm.Memory)) {
+	m := *h.mem
+	change(&m)
+	h.mem = &m
+}
+
+// step does the next thing on node n that needs nobody else: the first step of the plan, or, while the plan waits, what
+// PostgreSQL does by itself. Merged, it goes on with the steps that nobody else can tell apart. It reports whether anything happened.
+func (w *World) step(n int) bool {
+	if !w.stepOnce(n) {
+		return false
+	}
+	for range 8 {
+		if !w.opt.Merge || !w.quiet(n) || !w.stepOnce(n) {
+			break
+		}
+	}
+	return true
+}
+
+// quiet reports whether the next step of the node is nobody else's business: its order among theirs cannot matter.
+func (w *World) quiet(n int) bool {
+	h := &w.hosts[n]
+	plan := w.plan(n)
+	if len(plan) == 0 || plan[0].Kind == fsm.StepWait {
+		// The server comes up by itself; that it serves is somebody's business.
+		return h.status == fsm.ServerStarting && h.files.standby || h.running() && !h.runs && !h.read
+	}
+	switch plan[0].Kind {
+	case fsm.StepConfigure:
+		return !h.running()
+	case fsm.StepStart:
+		return plan[0].Files.Standby
+	case fsm.StepSlots, fsm.StepEndRemains, fsm.StepEndBlockers, fsm.StepRecover, fsm.StepLadder, fsm.StepCheckpoint, fsm.StepOpenGate:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *World) stepOnce(n int) bool {
+	h := &w.hosts[n]
+	if h.down || h.mem.Goal.State == fsm.StateInit {
+		return false
+	}
+	for {
+		plan := w.plan(n)
+		if len(plan) == 0 {
+			return w.arrive(n) || w.settleDown(n)
+		}
+		s := plan[0]
+		if s.Kind == fsm.StepWait {
+			if s.Ask && !h.silent && w.facts(n).Upstream == nil {
+				h.silent = true
+				continue
+			}
+			return w.settleDown(n)
+		}
+		if !w.do(n, s) {
+			return w.settleDown(n)
+		}
+		if len(w.plan(n)) == 0 {
+			w.arrive(n)
+		}
+		return true
+	}
+}
+
+// arrive records that the goal is reached, once.
+func (w *World) arrive(n int) bool {
+	h := &w.hosts[n]
+	if h.mem.Reached == h.mem.Goal.Stamp {
+		return false
+	}
+	h.remember((*fsm.Memory).Arrive)
+	return true
+}
+
+// settleDown does what PostgreSQL does by itself while the keeper waits.
+func (w *World) settleDown(n int) bool {
+	h := &w.hosts[n]
+	switch {
+	case h.status == fsm.ServerStarting:
+		w.up(n)
+	case h.running() && !h.runs && !h.read:
+		h.read = true
+	case h.rcv >= 0 && h.rcv != h.loaded.up:
+		h.rcv = -1
+	case h.serves() && h.control != h.log.timeline():
+		h.control = h.log.timeline()
+	default:
+		return false
+	}
+	return true
+}
+
+// do carries out one step of a plan; false when it cannot be done now.
+func (w *World) do(n int, s fsm.Step) bool {
+	h := &w.hosts[n]
+	goal := h.mem.Effective(h.mem.Goal)
+	switch s.Kind {
+	case fsm.StepConfigure:
+		w.configure(n, filesOf(*s.Files))
+	case fsm.StepStart:
+		w.configure(n, filesOf(*s.Files))
+		h.remember((*fsm.Memory).Started)
+		h.status = fsm.ServerStarting
+	case fsm.StepStopFast:
+		w.stopFast(n)
+	case fsm.StepStopNow:
+		w.halt(n, fsm.ServerStopped)
+		h.remember(func(m *fsm.Memory) { m.Stopped(0) })
+	case fsm.StepCheckpoint:
+		h.checked, h.control = true, h.log.timeline()
+	case fsm.StepEndReceiver:
+		h.rcv = -1
+	case fsm.StepBeginPromote:
+		if !w.opt.breaks(sameTimeline) {
+			h.remember(func(m *fsm.Memory) { m.BeginPromote(goal, h.log.lsn()) })
+		} else if !w.promote(n, h.log.timeline()+1) {
+			return false
+		}
+	case fsm.StepPromote:
+		return w.promote(n, goal.Timeline)
+	case fsm.StepSettle:
+		return w.settle(n, goal)
+	case fsm.StepOpenGate:
+		h.files.gate, h.loaded.gate = false, false
+	case fsm.StepRefuse:
+		return false
+	default:
+		return w.doData(n, s)
+	}
+	return true
+}
+
+// doData carries out the steps that work on data and memory.
+func (w *World) doData(n int, s fsm.Step) bool {
+	h := &w.hosts[n]
+	switch s.Kind {
+	case fsm.StepInitDB:
+		h.remember((*fsm.Memory).BeginInit)
+		h.log, h.control, h.clean, h.status = wal("").add(1, 0), 1, true, fsm.ServerStopped
+		h.remember((*fsm.Memory).EndWork)
+	case fsm.StepRecover:
+		if h.ruled {
+			h.log = h.log.add(h.log.timeline(), 0)
+		}
+		h.clean, h.control = true, h.log.timeline()
+	case fsm.StepRewind:
+		return w.rewind(n)
+	case fsm.StepCopy:
+		f := w.facts(n)
+		if f.Upstream == nil {
+			return false
+		}
+		h.remember((*fsm.Memory).BeginCopy)
+		h.copied = w.hosts[f.Upstream.Node-1].log
+		h.remember((*fsm.Memory).EndWork)
+	case fsm.StepSwap:
+		h.remember(func(m *fsm.Memory) { m.BeginSwap(m.Goal) })
+		h.log, h.copied = h.copied, ""
+		h.control, h.clean, h.ruled, h.status = h.log.timeline(), false, false, fsm.ServerStopped
+		h.remember((*fsm.Memory).EndWork)
+	case fsm.StepLadder:
+		h.remember(func(m *fsm.Memory) { m.Climb(s.Rung, "") })
+	case fsm.StepResume:
+		h.remember(func(m *fsm.Memory) { m.Resumed = m.Goal.Stamp })
+	case fsm.StepRelease:
+		h.remember(func(m *fsm.Memory) { m.Released = true })
+	default: // end_remains, end_blockers, slots: nothing in this world
+	}
+	return true
+}
+
+// configure writes the files, and lets a running server reload them: in its own time.
+func (w *World) configure(n int, f files) {
+	h := &w.hosts[n]
+	if f != h.files {
+		h.before, h.files = h.files, f
+	}
+	if h.running() {
+		h.loaded = f
+		h.force = h.force.add(f)
+	}
+}
+
+// up ends the start of a server.
+func (w *World) up(n int) {
+	h := &w.hosts[n]
+	h.status, h.loaded, h.clean = fsm.ServerRunning, h.files, false
+	h.runs, h.read, h.rcv = !h.files.standby, false, -1
+	h.ruled = h.runs
+	h.own, h.started = h.log.len(), true
+	h.known = [maxNodes]uint8{}
+	h.force = force{k: closed}.add(h.files)
+	if h.runs {
+		w.crown(n, w.ruling(n), false)
+	}
+}
+
+// halt ends a server, cleanly or not, and its connections.
+func (w *World) halt(n int, as fsm.ServerStatus) {
+	h := &w.hosts[n]
+	if h.log == "" {
+		return
+	}
+	h.status, h.runs, h.rcv, h.read, h.fresh = as, false, -1, false, false
+	h.patience, h.started, h.own = false, false, 0
+	h.known, h.lost = [maxNodes]uint8{}, [maxNodes]bool{}
+	h.loaded, h.force = files{}, force{}
+	for i := range w.n {
+		if int(w.hosts[i].rcv) == n {
+			w.hosts[i].rcv = -1
+		}
+	}
+}
+
+// stopFast is a fast shutdown: the shutdown record reaches every standby that is connected.
+func (w *World) stopFast(n int) {
+	h := &w.hosts[n]
+	if !h.serves() {
+		w.halt(n, fsm.ServerStopped)
+		h.remember(func(m *fsm.Memory) { m.Stopped(0) })
+		h.clean = true
+		return
+	}
+	h.log = h.log.add(h.log.timeline(), 0)
+	h.control = h.log.timeline()
+	for i := range w.n {
+		if w.streaming(i) && int(w.hosts[i].rcv) == n {
+			w.flow(i)
+		}
+	}
+	w.halt(n, fsm.ServerStopped)
+	h.clean = true
+	h.remember(func(m *fsm.Memory) { m.Stopped(h.log.lsn()) })
+}
+
+// promote ends recovery on a new timeline.
+func (w *World) promote(n int, tli fsm.Timeline) bool {
+	h := &w.hosts[n]
+	if !h.running() || h.runs {
+		return false
+	}
+	h.runs, h.read, h.rcv, h.started, h.ruled = true, true, -1, false, true
+	h.files.standby, h.loaded.standby = false, false
+	h.log = h.log.add(tli, 0)
+	h.own = h.log.len()
+	epoch := w.ruling(n)
+	if w.opt.breaks(sameTimeline) {
+		epoch = h.mem.Goal.Epoch
+	}
+	w.crown(n, epoch, true)
+	return true
+}
+
+// settle waits until nothing but the goal's configuration is in force, and k members hold all that was written before.
+func (w *World) settle(n int, goal fsm.Goal) bool {
+	h := &w.hosts[n]
+	if !h.serves() || goal.Configuration == nil {
+		return false
+	}
+	k := int(h.loaded.k)
+	if k < 0 {
+		return false
+	}
+	if k > 0 && !w.opt.breaks(noFlush) && w.holders(n, h.loaded, h.log.len()) < k {
+		return false
+	}
+	for i := range w.n {
+		if w.streaming(i) && int(w.hosts[i].rcv) == n && h.loaded.members&(1<<i) != 0 && k > 0 && !w.opt.breaks(noFlush) {
+			h.known[i] = uint8(w.hosts[i].log.len())
+		}
+	}
+	if !w.opt.breaks(noWalsenders) {
+		h.force = force{k: closed}.add(h.loaded)
+	}
+	h.remember(func(m *fsm.Memory) { m.Settled = goal.Configuration.Seq })
+	return true
+}
+
+// rewind makes the node's log that of its upstream, if PostgreSQL sees a reason to.
+func (w *World) rewind(n int) bool {
+	h := &w.hosts[n]
+	f := w.facts(n)
+	if f.Upstream == nil || h.status == fsm.ServerRunning {
+		return false
+	}
+	src := &w.hosts[f.Upstream.Node-1]
+	h.remember((*fsm.Memory).BeginRewind)
+	if h.control != src.control {
+		h.log, h.control, h.clean, h.ruled = src.log, src.log.timeline(), false, false
+	}
+	h.remember((*fsm.Memory).EndWork)
+	return true
+}
+
+// flow brings all WAL of the upstream that node n is connected to.
+func (w *World) flow(n int) {
+	h := &w.hosts[n]
+	up := w.hosts[h.rcv].log
+	if streams(up, h.log) {
+		h.log += up[len(h.log):]
+		h.read = true
+	}
+}
