@@ -85,12 +85,13 @@ func (d *decider) primaryFailed() bool {
 
 func (d *decider) refuseElection(p *Node, reason string, why map[string]string) {
 	cur, _ := d.g.Record.Current()
+	human := !d.live(p) || reason == "primary_damaged" // neither comes back by itself
 	if cur.K == 0 {
-		d.refuse(p.ID, !d.live(p), "bring the node back, or accept the loss of what only it has: autoctl perform failover --allow-data-loss",
+		d.refuse(p.ID, human, "bring the node back, or accept the loss of what only it has: autoctl perform failover --allow-data-loss",
 			"%s; commits were acknowledged by it alone, so that only it may serve", reason)
 		return
 	}
-	d.refuse(p.ID, !d.live(p), "bring a standby or the primary back, or accept a loss: autoctl perform failover --allow-data-loss",
+	d.refuse(p.ID, human, "bring a standby or the primary back, or accept a loss: autoctl perform failover --allow-data-loss",
 		"%s; nobody can be promoted without risking acknowledged commits: %s", reason, join(why))
 }
 
