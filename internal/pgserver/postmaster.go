@@ -85,25 +85,31 @@ func Adopt(dataDir string) (*Process, error) {
 	return p, nil
 }
 
-// RemoveStalePIDFile deletes a postmaster.pid whose server is gone, and says
-// whether it had to. PostgreSQL does so itself unless the number now belongs to
+// RemoveStalePIDFile deletes a postmaster.pid whose server is gone, with the
+// lock file of its Unix socket, and says whether it had to. PostgreSQL does so itself unless the number now belongs to
 // another process of the same user, as is usual in containers; then it refuses
 // to start. Call it after EndRemains; it fails with ErrRunning when the server
 // is there after all.
 func RemoveStalePIDFile(dataDir string) (removed bool, err error) {
-	p, err := Adopt(dataDir)
-	if err == nil {
-		return false, errors.Join(ErrRunning, p.Close())
-	}
-	if !errors.Is(err, ErrNotRunning) {
+	if err := ensureStopped(dataDir); err != nil {
 		return false, err
-	}
-	procs, err := serverProcesses(dataDir)
-	if err != nil {
-		return false, err
-	}
-	if len(procs) > 0 {
-		return false, ErrRunning
 	}
 	return disk.Remove(filepath.Join(dataDir, "postmaster.pid"))
+}
+
+// ensureStopped fails with ErrRunning while any PostgreSQL process works in a
+// data directory.
+func ensureStopped(dataDir string) error {
+	p, err := Adopt(dataDir)
+	if err == nil {
+		return errors.Join(ErrRunning, p.Close())
+	}
+	if !errors.Is(err, ErrNotRunning) {
+		return err
+	}
+	pids, err := serverProcesses(dataDir)
+	if err == nil && len(pids) > 0 {
+		err = ErrRunning
+	}
+	return err
 }
