@@ -29,7 +29,7 @@ func (a *app) inspectFSM() *cobra.Command {
 		Use: "fsm", Short: "Print the rule table by which the monitor decides, in the order in which it is tried",
 		Long: `Print the rule table by which the monitor decides. At each decision the rows are tried in
 this order; the first that applies fires, and then from the top again until none does. Events
-and "autoctl explain" quote the names.`,
+and "autoctl explain" quote the names. --format mermaid draws how they change a node's goal.`,
 		RunE: func(*cobra.Command, []string) error {
 			rows := []ruleJSON{}
 			for i, r := range fsm.Rules() {
@@ -39,7 +39,7 @@ and "autoctl explain" quote the names.`,
 			case "text":
 				return a.print(map[string]any{"rules": rows}, func(w io.Writer) { writeRules(w, rows) })
 			case "mermaid":
-				writeMermaid(a.out, rows)
+				fmt.Fprint(a.out, fsm.Mermaid())
 				return nil
 			}
 			return fail(classUsage, "use --format text or --format mermaid", "inspect fsm: unknown format %q", format)
@@ -59,33 +59,3 @@ func writeRules(w io.Writer, rows []ruleJSON) {
 		fmt.Fprintf(w, "%3d  %s\n     when  %s\n     then  %s\n", r.Position, r.Name, r.When, r.Then)
 	}
 }
-
-// writeMermaid draws the order of trial: a row that does not apply leads to the next one, the last to "wait".
-func writeMermaid(w io.Writer, rows []ruleJSON) {
-	fmt.Fprintln(w, "flowchart TD")
-	section := ""
-	for _, r := range rows {
-		if r.Section != section {
-			if section != "" {
-				fmt.Fprintln(w, "  end")
-			}
-			section = r.Section
-			fmt.Fprintf(w, "  subgraph s%d[%s]\n", r.Position, mermaidText(section))
-		}
-		fmt.Fprintf(w, "    r%d{{%s}}\n", r.Position, mermaidText(r.Name+": "+r.When))
-	}
-	if section != "" {
-		fmt.Fprintln(w, "  end")
-	}
-	for i, r := range rows {
-		fmt.Fprintf(w, "  r%d -- yes --> t%d[%s]\n", r.Position, r.Position, mermaidText(r.Then))
-		next := "wait"
-		if i+1 < len(rows) {
-			next = fmt.Sprintf("r%d", rows[i+1].Position)
-		}
-		fmt.Fprintf(w, "  r%d -- no --> %s\n", r.Position, next)
-	}
-	fmt.Fprintln(w, `  wait(["wait for a report, a command or a deadline"])`)
-}
-
-func mermaidText(s string) string { return `"` + strings.ReplaceAll(s, `"`, "#quot;") + `"` }
