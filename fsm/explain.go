@@ -1,0 +1,279 @@
+package fsm
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Explanation says, for people, why a group is as it is, what it waits for, and what losing each node now would do.
+type Explanation struct {
+	Formation string `json:"formation"`
+	Group     int    `json:"group"`
+	// Healthy says that a primary serves, every other node is in step or the operator's, and no rule waits for anything.
+	Healthy bool `json:"healthy"`
+	// Summary is one sentence; Why are the rules that would improve the group and what they wait for.
+	Summary string    `json:"summary"`
+	Why     []Refusal `json:"why"`
+	// WhatIf tells, for each node, what would happen if it were lost now.
+	WhatIf []WhatIf `json:"what_if"`
+	names  map[NodeID]string
+}
+
+// WhatIf is what would happen if one node were silent from now on.
+type WhatIf struct {
+	Node NodeID `json:"node"`
+	Name string `json:"name"`
+	// Text is one sentence for people.
+	Text string `json:"lost_text"`
+}
+
+// Explain answers from [Decide] itself, on the snapshot and on changed copies of it, so that what it says is what would be done.
+func Explain(g Group, now Instant) Explanation {
+	g.Commands = nil
+	d := Decide(g, now)
+	e := Explanation{Formation: g.Formation, Group: g.Number, Why: d.Refused, WhatIf: []WhatIf{}, names: map[NodeID]string{}}
+	if e.Why == nil {
+		e.Why = []Refusal{}
+	}
+	look := newDecider(d.Group, now)
+	e.Healthy = len(e.Why) == 0 && look.atBest()
+	e.Summary = look.summary()
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		e.names[n.ID] = n.Name
+		e.WhatIf = append(e.WhatIf, WhatIf{Node: n.ID, Name: n.Name, Text: ifLost(g, now, n.ID)})
+	}
+	return e
+}
+
+// atBest reports whether the group is in its best state: everything serves, follows or is the operator's.
+func (d *decider) atBest() bool {
+	p := d.primary()
+	if p == nil || d.g.Election != nil || d.g.Paused || d.g.Unproven || !d.serves(p) {
+		return false
+	}
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.ID == p.ID || n.Goal.State == StateMaintenance {
+			continue
+		}
+		if !d.live(n) || n.Goal.State != StateSecondary || n.Report.State != StateSecondary {
+			return false
+		}
+	}
+	return true
+}
+
+// serves reports whether the node was heard to admit clients for writes.
+func (d *decider) serves(p *Node) bool {
+	return p.Goal.State.Serves() && d.readWrite(p) && p.Report.Open
+}
+
+// summary says in one sentence who serves and how its commits are protected.
+func (d *decider) summary() string {
+	p := d.primary()
+	cur, _ := d.g.Record.Current()
+	switch e := d.g.Election; {
+	case p == nil:
+		return "the group has no primary yet"
+	case d.g.Unproven:
+		return "the monitor's memory is not proved to be current: nothing is promoted or weakened before"
+	case e != nil && e.Phase == PhasePromoting:
+		return fmt.Sprintf("node %s is being promoted (%s)", p.Name, e.Reason)
+	case e != nil:
+		return fmt.Sprintf("an election is under way (%s, %s)", e.Reason, e.Phase)
+	case !d.live(p) && p.Probed >= 0 && d.now.Sub(p.Probed) <= ms(d.g.Settings.NodeLostAfterMS):
+		return fmt.Sprintf("node %s is primary and answers, but its keeper does not: the node is unattended", p.Name)
+	case !d.live(p):
+		return fmt.Sprintf("node %s is primary and is not heard", p.Name)
+	case !d.serves(p):
+		return fmt.Sprintf("node %s is primary and does not serve: its server is %s", p.Name, p.Report.Server.Status)
+	case cur.K == 0:
+		return fmt.Sprintf("node %s is primary; its commits are not protected by a standby", p.Name)
+	}
+	return fmt.Sprintf("node %s is primary; each commit is on %d of its standbys %s before it is acknowledged", p.Name, cur.K, d.called(cur.Members))
+}
+
+func (d *decider) called(members []Member) string {
+	var out []string
+	for _, m := range members {
+		if n := d.node(m.Node); n != nil {
+			out = append(out, n.Name)
+			continue
+		}
+		out = append(out, fmt.Sprintf("node %d", m.Node))
+	}
+	return strings.Join(out, ", ")
+}
+
+// Text renders the explanation for a terminal.
+func (e Explanation) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s.\n", e.Summary)
+	if e.Healthy {
+		b.WriteString("Nothing waits for anything.\n")
+	}
+	for _, r := range e.Why {
+		subject := ""
+		if name := e.names[r.Node]; name != "" {
+			subject = "node " + name + ": "
+		}
+		fmt.Fprintf(&b, "- %s%s (%s)\n", subject, r.Waits, r.Rule)
+		if r.Hint != "" {
+			fmt.Fprintf(&b, "  %s%s\n", map[bool]string{true: "needs you: ", false: "hint: "}[r.Human], r.Hint)
+		}
+	}
+	for _, w := range e.WhatIf {
+		fmt.Fprintf(&b, "if node %s were lost now: %s\n", w.Name, w.Text)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// String is Text.
+func (e Explanation) String() string { return e.Text() }
+
+// ifLost plays on from a copy of the group in which one node is silent for ever.
+func ifLost(g Group, now Instant, lost NodeID) string {
+	d := newDecider(g, now)
+	cur, ok := g.Record.Current()
+	switch {
+	case !ok:
+		return "nothing: the group has no primary yet"
+	case cur.Primary.Node == lost:
+		return withoutPrimary(g, now, lost)
+	case !inConfiguration(cur, lost):
+		return "nothing changes: no commit waits for it"
+	case !d.serves(d.node(cur.Primary.Node)):
+		return "one voter fewer: " + d.summary()
+	}
+	return withoutStandby(g, now, lost, cur)
+}
+
+func inConfiguration(c Configuration, id NodeID) bool {
+	return slices.ContainsFunc(c.Members, func(m Member) bool { return m.Node == id })
+}
+
+// later returns the group as it would be after node_unreachable_after, had nothing been heard of one node and everything else gone on as now.
+func later(g Group, now Instant, lost NodeID) (Group, Instant) {
+	past := 2 * ms(g.Settings.NodeUnreachableAfterMS+g.Settings.ReplicationStallMS+g.Settings.NodeLostAfterMS)
+	c := g.Clone()
+	primary, _ := g.Record.Current()
+	for i := range c.Nodes {
+		n := &c.Nodes[i]
+		if n.ID == lost {
+			continue
+		}
+		if n.Heard >= 0 {
+			n.Heard = n.Heard.Add(past)
+		}
+		if n.Probed >= 0 {
+			n.Probed = n.Probed.Add(past)
+		}
+		n.HoldUntil = n.HoldUntil.Add(past)
+		if n.Report == nil {
+			continue
+		}
+		r := *n.Report
+		if primary.Primary.Node == lost {
+			r.PrimarySeenMS = past.Milliseconds()
+		}
+		r.Standbys = slices.Clone(r.Standbys)
+		for j := range r.Standbys {
+			if r.Standbys[j].Node == lost {
+				r.Standbys[j].Streaming, r.Standbys[j].LostMS = false, past.Milliseconds()
+			}
+		}
+		n.Report = &r
+	}
+	for i := range c.Unplanned {
+		c.Unplanned[i] = c.Unplanned[i].Add(past)
+	}
+	return c, now.Add(past)
+}
+
+func withoutPrimary(g Group, now Instant, lost NodeID) string {
+	c, then := later(g, now, lost)
+	d := Decide(c, then)
+	if d.Group.Election == nil {
+		for _, r := range d.Refused {
+			if r.Human || r.Rule == "primary_failed" {
+				return "no failover possible: " + r.Waits
+			}
+		}
+		return "no failover possible"
+	}
+	c = cast(d.Group)
+	then = then.Add(ms(c.Settings.ElectionPatienceMS) + 1)
+	d = Decide(c, then)
+	e := d.Group.Election
+	if e == nil || e.Candidate == 0 {
+		return "the others would vote; " + reasons(d.Refused)
+	}
+	next, _ := d.Group.Record.Current()
+	winner := newDecider(d.Group, then).node(e.Candidate)
+	switch {
+	case e.Phase == PhaseFastForward:
+		return fmt.Sprintf("node %s would fetch what it lacks and be promoted", winner.Name)
+	case next.K == 0:
+		return fmt.Sprintf("node %s would be promoted; its commits would not be protected until a standby is back", winner.Name)
+	case len(next.Members) < next.K:
+		return fmt.Sprintf("node %s would be promoted; writes would wait: number_sync_standbys is %d", winner.Name, g.NumberSync)
+	}
+	return fmt.Sprintf("node %s would be promoted", winner.Name)
+}
+
+// cast lets every node that is asked for its vote give it, at the position that it reported last.
+func cast(g Group) Group {
+	c := g.Clone()
+	for i := range c.Nodes {
+		n := &c.Nodes[i]
+		if n.Report == nil || n.Goal.State != StateReportLSN {
+			continue
+		}
+		r := *n.Report
+		r.Obeyed, r.Reached, r.State = n.Goal.Stamp, n.Goal.Stamp, StateReportLSN
+		r.Vote = &Vote{Stamp: n.Goal.Stamp, Position: r.Position}
+		n.Report = &r
+	}
+	return c
+}
+
+func reasons(refused []Refusal) string {
+	var out []string
+	for _, r := range refused {
+		out = append(out, r.Waits)
+	}
+	return strings.Join(out, "; ")
+}
+
+func withoutStandby(g Group, now Instant, lost NodeID, cur Configuration) string {
+	c, then := later(g, now, lost)
+	// A change may take several settled steps; let the primary settle each.
+	for range 4 {
+		d := Decide(c, then)
+		c = d.Group
+		next, _ := c.Record.Current()
+		if !d.Changed {
+			break
+		}
+		for i := range c.Nodes {
+			n := &c.Nodes[i]
+			if n.ID != next.Primary.Node || n.Report == nil {
+				continue
+			}
+			r := *n.Report
+			r.Obeyed, r.Reached, r.Settled = n.Goal.Stamp, n.Goal.Stamp, next.Seq
+			n.Report = &r
+		}
+	}
+	next, _ := c.Record.Current()
+	left := slices.DeleteFunc(slices.Clone(next.Members), func(m Member) bool { return m.Node == lost })
+	switch {
+	case next.K == 0:
+		return "commits would no longer be protected"
+	case len(left) < next.K:
+		return fmt.Sprintf("writes would wait: number_sync_standbys is %d and only %d standbys would be left", g.NumberSync, len(left))
+	}
+	return fmt.Sprintf("nothing stops: commits would be on %d of %d standbys", next.K, len(left))
+}
