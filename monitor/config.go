@@ -57,6 +57,8 @@ type Config struct {
 	NodePassword string
 	// Parameters are more settings of the monitor's PostgreSQL, which win over ours.
 	Parameters map[string]string
+	// LeaveRunning makes Create leave the server running, for a Run that follows at once and adopts it.
+	LeaveRunning bool
 	// Software is our version, told to clients.
 	Software string
 	// KeepEvents is how many of the newest events are kept whatever their age, EventAge how old others may get; 0 for 10000 and 30 days.

@@ -36,7 +36,7 @@ func refuse(hint, format string, args ...any) error {
 var ErrLocked = errors.New("another autoctl process runs this monitor")
 
 // Create makes a monitor: a PostgreSQL cluster with the roles, the database and the functions that clients call. It leaves the
-// server stopped. It may be interrupted anywhere and called again; on a monitor that exists it brings everything up to date.
+// server stopped, unless LeaveRunning is set. It may be interrupted anywhere and called again; on a monitor that exists it brings everything up to date.
 // What is in the way is a *RefusedError, and then nothing was changed.
 func Create(ctx context.Context, c Config) (err error) {
 	c = c.withDefaults()
@@ -59,6 +59,10 @@ func Create(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer func() {
+		if c.LeaveRunning && err == nil {
+			err = server.Close()
+			return
+		}
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 		defer cancel()
 		err = errors.Join(err, server.Stop(stop, pgserver.StopFast), server.Close())

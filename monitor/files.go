@@ -105,5 +105,9 @@ func rules(c Config) (hba.Block, error) {
 			Type: kind, Databases: []string{Database}, Users: []string{Role}, Address: network, Method: method,
 		})
 	}
+	// What is below was not written for clients: it must not let them in by another way, as without TLS.
+	b.Rules = append(b.Rules,
+		hba.Rule{Type: hba.Local, Databases: []string{hba.All}, Users: []string{Role}, Method: "reject"},
+		hba.Rule{Type: hba.Host, Databases: []string{hba.All}, Users: []string{Role}, Address: "all", Method: "reject"})
 	return b, nil
 }
