@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -65,6 +64,11 @@ func TestBaseBackupAndSwap(t *testing.T) {
 	if err != nil || !d.StandbySignal || d.Major != source.Binaries.Version.Major {
 		t.Errorf("the copy is not fenced: %+v %v", d, err)
 	}
+	target.Start()
+	if err := st.Swap(); !errors.Is(err, pgserver.ErrRunning) {
+		t.Errorf("swap under a running server: %v", err)
+	}
+	target.Stop(pgserver.StopFast)
 	must(t, st.Swap())
 	if stateOf(t, st) != pgserver.CopyNone {
 		t.Errorf("state %s", stateOf(t, st))
@@ -141,13 +145,15 @@ func TestCopyWithTablespaces(t *testing.T) {
 	must(t, os.Mkdir(place, 0o700))
 	source.Exec("create tablespace ts location '" + place + "'")
 	source.Exec("create table t tablespace ts as select generate_series(1, 1000) i")
-	oid, err := strconv.ParseUint(source.Query("select oid from pg_tablespace where spcname = 'ts'"), 10, 32)
-	must(t, err)
+	bytes, tablespaces, err := pgserver.DescribeSource(within(t), source.Connect())
+	if err != nil || bytes < 1<<20 || len(tablespaces) != 1 || tablespaces[0].Location != place || tablespaces[0].Bytes == 0 {
+		t.Fatal(bytes, tablespaces, err)
+	}
 	target := pgtest.New(t, conf.Params{"primary_conninfo": ""})
 	st := stagingFor(t, target.Binaries, target.DataDir)
 	for range 2 { // the second time there is an old tablespace to replace
 		c := backup(source, target, st)
-		c.Tablespaces = []pgserver.SourceTablespace{{OID: uint32(oid), Location: place, Bytes: 1000}}
+		c.Bytes, c.Tablespaces = bytes, tablespaces
 		must(t, pgserver.BaseBackup(within(t), source.Binaries, c))
 		if stateOf(t, st) != pgserver.CopyComplete {
 			t.Errorf("state %s", stateOf(t, st))

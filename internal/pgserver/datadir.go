@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/autoctl/autoctl/internal/pgserver/controldata"
 	"github.com/autoctl/autoctl/internal/pgserver/disk"
@@ -214,12 +215,26 @@ func reasonOf(err error) string {
 
 // ReadControlData runs pg_controldata on a data directory.
 func ReadControlData(ctx context.Context, b Binaries, dataDir string) (controldata.ControlData, error) {
-	out, err := b.Run(ctx, Tool{Name: "pg_controldata", Args: []string{"-D", dataDir}})
-	if err != nil {
-		return controldata.ControlData{}, err
+	for tries := 1; ; tries++ {
+		out, err := b.Run(ctx, Tool{Name: "pg_controldata", Args: []string{"-D", dataDir}})
+		if err != nil {
+			return controldata.ControlData{}, err
+		}
+		cd, err := controldata.Parse(out)
+		// A running server may have been writing it just now.
+		if !errors.Is(err, controldata.ErrCorrupt) || tries == controlTries {
+			return cd, err
+		}
+		select {
+		case <-ctx.Done():
+			return cd, context.Cause(ctx)
+		case <-time.After(pollInterval):
+		}
 	}
-	return controldata.Parse(out)
 }
+
+// controlTries is how often a control file is read before it counts as corrupt.
+const controlTries = 4
 
 // tablespaces reads the links in pg_tblspc. In-place tablespaces (directories,
 // for developers) are part of the data directory and left out.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -206,17 +207,31 @@ func TestInspectFlags(t *testing.T) {
 
 func TestOfflineSettingsAndDebianLayout(t *testing.T) {
 	s := pgtest.New(t, nil)
-	etc := filepath.Join(s.SocketDir, "etc")
-	must(t, os.Mkdir(etc, 0o700))
+	root := filepath.Join(s.SocketDir, "etc")
+	etc := filepath.Join(root, strconv.Itoa(s.Binaries.Version.Major), "main")
+	must(t, os.MkdirAll(etc, 0o700))
+	old := *pgserver.DebianRoot
+	*pgserver.DebianRoot = root
+	t.Cleanup(func() { *pgserver.DebianRoot = old })
+	path, inside, err := pgserver.FindConfigFile(within(t), s.Binaries, s.DataDir)
+	if err != nil || !inside || path != filepath.Join(s.DataDir, "postgresql.conf") {
+		t.Errorf("%s %v %v", path, inside, err)
+	}
 	for _, f := range []string{"postgresql.conf", "pg_hba.conf", "pg_ident.conf"} {
 		must(t, os.Rename(filepath.Join(s.DataDir, f), filepath.Join(etc, f)))
 	}
 	main := filepath.Join(etc, "postgresql.conf")
-	old, err := os.ReadFile(main)
+	before, err := os.ReadFile(main)
 	must(t, err)
+	if path, _, err = pgserver.FindConfigFile(within(t), s.Binaries, s.DataDir); !errors.Is(err, pgserver.ErrNoConfig) {
+		t.Errorf("%s %v", path, err)
+	}
 	text := "data_directory='" + s.DataDir + "'\nhba_file='" + etc + "/pg_hba.conf'\nident_file='" + etc + "/pg_ident.conf'\n" +
-		strings.ReplaceAll(string(old), "include 'autoctl.conf'", "include '"+s.DataDir+"/autoctl.conf'")
+		strings.ReplaceAll(string(before), "include 'autoctl.conf'", "include '"+s.DataDir+"/autoctl.conf'")
 	must(t, os.WriteFile(main, []byte(text), 0o600))
+	if path, inside, err = pgserver.FindConfigFile(within(t), s.Binaries, s.DataDir); err != nil || inside || path != main {
+		t.Errorf("%s %v %v", path, inside, err)
+	}
 	f, err := pgserver.ConfigFiles(within(t), s.Binaries, etc, main)
 	want := pgserver.Files{DataDir: s.DataDir, Config: main, HBA: etc + "/pg_hba.conf", Ident: etc + "/pg_ident.conf"}
 	if err != nil || f != want {

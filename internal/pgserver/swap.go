@@ -22,7 +22,8 @@ var ErrNoCopy = errors.New("no complete copy")
 // directory is either what it was, or cannot start, or is the copy.
 //
 // It fails with ErrNoCopy where there is nothing to put into place and nothing
-// to continue.
+// to continue, and with ErrRunning while a server or what is left of one works
+// in the data directory.
 func (s Staging) Swap() error {
 	state, c, err := s.State()
 	if err != nil {
@@ -30,6 +31,9 @@ func (s Staging) Swap() error {
 	}
 	if state != CopyComplete && state != CopySwapping {
 		return fmt.Errorf("swap data directory: %w", ErrNoCopy)
+	}
+	if err := ensureStopped(s.DataDir); err != nil {
+		return fmt.Errorf("swap data directory: %w", err)
 	}
 	if err := s.swap(c); err != nil {
 		return fmt.Errorf("swap data directory: %w", err)

@@ -3,8 +3,9 @@
 // replacement of files, syncing of directories, exchange of two directories,
 // free space, and the size of a tree.
 //
-// Every function that promises durability has synced the file and its
-// directory when it returns nil.
+// Every function that changes something has synced the file and its directory
+// when it returns nil, also when it found nothing to change: an earlier caller
+// may have died between its change and its sync.
 package disk
 
 import (
@@ -43,7 +44,8 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (changed bool, err er
 	}
 	old, err := os.ReadFile(real)
 	if err == nil && bytes.Equal(old, data) {
-		return false, nil
+		// Whoever wrote it may have died before it was durable.
+		return false, errors.Join(syncFile(real), SyncDir(filepath.Dir(real)))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("read file: %w", err)
@@ -63,6 +65,18 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (changed bool, err er
 		return false, fmt.Errorf("replace file: %w", err)
 	}
 	return true, SyncDir(filepath.Dir(real))
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open file: %w", err)
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync file: %w", err)
+	}
+	return nil
 }
 
 // resolve follows symbolic links of path when it exists.
@@ -99,7 +113,7 @@ func keepOwner(f *os.File, existing string) {
 func Create(path string, perm fs.FileMode) (created bool, err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if errors.Is(err, fs.ErrExist) {
-		return false, nil
+		return false, SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return false, fmt.Errorf("create file: %w", err)
@@ -115,7 +129,7 @@ func Create(path string, perm fs.FileMode) (created bool, err error) {
 func Remove(path string) (removed bool, err error) {
 	err = os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return false, SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return false, fmt.Errorf("remove file: %w", err)

@@ -12,10 +12,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -65,15 +67,20 @@ func TempDir(t testing.TB) string {
 }
 
 // FreePort returns a TCP port of the loopback interface that was free a moment
-// ago.
+// ago. It is below the range from which the kernel takes ports for outgoing
+// connections, so that none of those gets it meanwhile.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // answered by the kernel at once
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 10240 + rand.IntN(32768-10240)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))) //nolint:noctx // answered by the kernel at once
+		if err == nil {
+			_ = l.Close() // nothing was accepted
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port found")
+	return 0
 }
 
 // CopyTemplate creates a data directory from a template that initdb made once

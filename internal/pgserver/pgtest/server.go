@@ -58,6 +58,7 @@ func empty(t testing.TB) *Server {
 		Binaries: b, DataDir: filepath.Join(dir, "data"), SocketDir: dir, Port: FreePort(t),
 		LogFile: filepath.Join(dir, "log"), t: t,
 	}
+	guard(t, s.DataDir, dir)
 	t.Cleanup(s.cleanup)
 	return s
 }

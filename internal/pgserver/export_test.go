@@ -1,0 +1,4 @@
+package pgserver
+
+// DebianRoot lets tests put Debian's layout elsewhere.
+var DebianRoot = &debianRoot
