@@ -145,7 +145,7 @@ func (d *decider) behind(best, top ballot) bool {
 			d.refuse(best.node.ID, false, "", "waits for node %s, which has more of the log and does not run", top.node.Name)
 			return false
 		}
-		d.restamp[top.node.ID] = true
+		d.renew(top.node)
 		return d.assign(top.node, StateReportLSN, "its log is needed: it is the most advanced")
 	}
 	if e.Direct {
@@ -155,7 +155,7 @@ func (d *decider) behind(best, top ballot) bool {
 	e.Candidate, e.Source = best.node.ID, top.node.ID
 	d.phase(PhaseFastForward)
 	d.assign(best.node, StateFastForward, "preferred, and behind node %s: %v of %v", top.node.Name, best.at.LSN, top.at.LSN)
-	d.restamp[best.node.ID] = true
+	d.renew(best.node)
 	return true
 }
 
@@ -241,7 +241,7 @@ func (d *decider) promote(c *Node, all []ballot) {
 	e.Candidate = c.ID
 	d.phase(PhasePromoting)
 	d.assign(c, d.servingState(), "elected with %d votes, at %v of epoch %d", len(all), c.Report.Position.LSN, c.Report.Position.Epoch)
-	d.restamp[c.ID] = true
+	d.renew(c)
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
 		switch {

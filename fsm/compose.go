@@ -7,11 +7,12 @@ func (d *decider) compose() []NodeID {
 	var push []NodeID
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if n.Goal.State == "" || n.Goal.State == StateInit || d.withheld(n) {
+		if n.Goal.State == "" || n.Goal.State == StateInit {
 			continue
 		}
-		goal := d.goal(n)
-		if sameGoal(goal, n.Goal) && !d.restamp[n.ID] {
+		goal, told := d.goal(n), d.told(n.ID)
+		if d.withheld(n) || sameGoal(goal, told) && !d.restamp[n.ID] {
+			n.Goal.Stamp = told.Stamp
 			continue
 		}
 		goal.Stamp = d.stamp()
@@ -19,6 +20,16 @@ func (d *decider) compose() []NodeID {
 		push = append(push, n.ID)
 	}
 	return push
+}
+
+// told returns the goal that a node was given before this decision.
+func (d *decider) told(id NodeID) Goal {
+	for i := range d.was.Nodes {
+		if d.was.Nodes[i].ID == id {
+			return d.was.Nodes[i].Goal
+		}
+	}
+	return Goal{}
 }
 
 // withheld reports whether a node must be told nothing yet: a monitor that cannot prove its data current waits until it has heard what the node knows (S9).

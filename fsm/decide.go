@@ -130,12 +130,18 @@ func (d *decider) wakeAt(at Instant) {
 	}
 }
 
-// assign gives a node another goal state; false when it has it already.
+// renew has a node told its goal anew: nothing that it has said so far answers it (S5).
+func (d *decider) renew(n *Node) {
+	n.Goal.Stamp = Stamp{}
+	d.restamp[n.ID] = true
+}
+
+// assign gives a node another goal state, which nothing that it has said so far answers; false when it has it already.
 func (d *decider) assign(n *Node, s State, format string, args ...any) bool {
 	if n.Goal.State == s {
 		return false
 	}
-	n.Goal.State = s
+	n.Goal.State, n.Goal.Stamp = s, Stamp{}
 	d.event("goal", n.ID, format, args...)
 	d.events[len(d.events)-1].Assigned = s
 	return true

@@ -40,7 +40,7 @@ func (d *decider) askVotes() {
 			continue
 		}
 		d.assign(n, StateReportLSN, "a vote is asked for: %s", d.g.Election.Reason)
-		d.restamp[n.ID] = true
+		d.renew(n)
 	}
 }
 
@@ -166,7 +166,7 @@ func (d *decider) abandon(why string) {
 
 func (d *decider) serveAgain(p *Node, why string) {
 	d.assign(p, d.servingState(), "%s", why)
-	d.restamp[p.ID] = true
+	d.renew(p)
 }
 
 // neverStarted takes a configuration out of the record whose primary says, under this election's stamp, that it never began that promotion.
@@ -212,7 +212,7 @@ func (d *decider) joinVote() bool {
 		if p != nil && n.ID == p.ID && (!d.reigned(n) || n.Goal.State.Drains()) {
 			continue
 		}
-		d.restamp[n.ID] = true
+		d.renew(n)
 		return d.assign(n, StateReportLSN, "a vote is asked for: %s", d.g.Election.Reason)
 	}
 	return false
@@ -258,7 +258,7 @@ func (d *decider) candidateLost() bool {
 	for i := range d.g.Nodes { // the old primary is a voter like any other now
 		if n := &d.g.Nodes[i]; n.Goal.State == StateDemoted && hasVoice(n) && !n.Maintenance && !n.Dropping {
 			d.assign(n, StateReportLSN, "a vote is asked for: the candidate failed")
-			d.restamp[n.ID] = true
+			d.renew(n)
 		}
 	}
 	return true

@@ -91,7 +91,7 @@ func (d *decider) confirm() bool {
 		if n.Report == nil || n.Heard < 0 || n.Goal.Incarnation == d.g.Incarnation || d.restamp[n.ID] {
 			continue
 		}
-		d.restamp[n.ID] = true
+		d.renew(n)
 		d.assign(n, d.unchanged(p, n), "it goes on as it is, under incarnation %d", d.g.Incarnation)
 		return true
 	}

@@ -40,7 +40,7 @@ func (c *canon) instant(i fsm.Instant) {
 
 func (c *canon) node(n *fsm.Node) {
 	c.byte(byte(n.ID), byte(n.Priority), byte(n.MinGeneration))
-	c.bool(n.Quorum, n.HasData, n.Maintenance, n.Dropping, n.Forced, n.Leaving != 0, n.Report != nil)
+	c.bool(n.Quorum, n.HasData, n.Maintenance, n.Dropping, n.Forced, n.Leaving != 0, n.Report != nil, n.HoldUntil > now)
 	c.instant(n.Heard)
 	c.instant(n.Probed)
 	c.goal(&n.Goal)

@@ -2,6 +2,7 @@ package explore
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/autoctl/autoctl/fsm"
 )
@@ -298,10 +299,15 @@ func (w *World) timer(n int) bool {
 // patience ends the timers of the monitor.
 func (w *World) patience() bool {
 	e := w.group.Election
-	if w.group.Since < now && (e == nil || e.PhaseBegan < now && e.Began < now) {
+	held := slices.ContainsFunc(w.group.Nodes, func(n fsm.Node) bool { return n.HoldUntil > now })
+	if !held && w.group.Since < now && (e == nil || e.PhaseBegan < now && e.Began < now) {
 		return false
 	}
 	w.group.Since = gone
+	w.group.Nodes = slices.Clone(w.group.Nodes)
+	for i := range w.group.Nodes {
+		w.group.Nodes[i].HoldUntil = 0
+	}
 	if e != nil {
 		copied := *e
 		copied.Began, copied.PhaseBegan = gone, gone

@@ -1,6 +1,10 @@
 package explore
 
-import "github.com/autoctl/autoctl/fsm"
+import (
+	"math/bits"
+
+	"github.com/autoctl/autoctl/fsm"
+)
 
 // remember changes the keeper's memory of a node, durably.
 func (h *host) remember(change func(*fsm.Memory)) {
@@ -270,7 +274,9 @@ func (w *World) settle(n int, goal fsm.Goal) bool {
 	if k < 0 {
 		return false
 	}
-	if k > 0 && !w.opt.breaks(noFlush) && w.holders(n, h.loaded, h.log.len()) < k {
+	// With fewer members than k nobody can acknowledge, and only the primary covers: there is nothing to wait for.
+	met := k <= bits.OnesCount8(h.loaded.members)
+	if k > 0 && met && !w.opt.breaks(noFlush) && w.holders(n, h.loaded, h.log.len()) < k {
 		return false
 	}
 	for i := range w.n {
