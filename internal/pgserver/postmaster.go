@@ -17,7 +17,9 @@ import (
 // PIDFile is the content of postmaster.pid, which a postmaster writes line by
 // line as it comes up; what is not there yet is zero.
 type PIDFile struct {
-	PID       int
+	PID int
+	// Single says that it is a single-user server, which no client can reach.
+	Single    bool
 	DataDir   string
 	StartedAt time.Time
 	Port      int
@@ -46,7 +48,9 @@ func ReadPIDFile(dataDir string) (PIDFile, error) {
 	if f.PID, err = strconv.Atoi(at(0)); err != nil {
 		return PIDFile{}, fmt.Errorf("read postmaster.pid: %w", err)
 	}
-	f.PID = max(f.PID, -f.PID) // negative for a stand-alone backend
+	if f.PID < 0 { // how single-user mode marks itself
+		f.PID, f.Single = -f.PID, true
+	}
 	f.DataDir, f.SocketDir, f.Address, f.Status = at(1), at(4), at(5), at(7)
 	if epoch, err := strconv.ParseInt(at(2), 10, 64); err == nil {
 		f.StartedAt = time.Unix(epoch, 0)
@@ -57,7 +61,8 @@ func ReadPIDFile(dataDir string) (PIDFile, error) {
 
 // Adopt finds the postmaster that runs on a data directory, whoever started
 // it. It fails with ErrNotRunning when postmaster.pid is absent or names a
-// process that is gone, is a zombie, or is not this directory's postmaster.
+// process that is gone, is a zombie, or is not this directory's postmaster; a
+// single-user server is none.
 func Adopt(dataDir string) (*Process, error) {
 	f, err := ReadPIDFile(dataDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -65,6 +70,9 @@ func Adopt(dataDir string) (*Process, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if f.Single {
+		return nil, ErrNotRunning
 	}
 	// The pidfd comes first: what is verified after it is open is verified of
 	// the very process that it stands for.

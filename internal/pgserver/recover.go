@@ -24,10 +24,10 @@ func Recover(ctx context.Context, b Binaries, c RecoverConfig) error {
 	if cd.State.Clean() {
 		return nil
 	}
-	if _, err := EndRemains(ctx, c.DataDir); err != nil {
+	if err := EndStrayTools(ctx, c.DataDir); err != nil {
 		return fmt.Errorf("recover %s: %w", c.DataDir, err)
 	}
-	if err := EndStrayTools(ctx, c.DataDir); err != nil {
+	if _, err := EndRemains(ctx, c.DataDir); err != nil {
 		return fmt.Errorf("recover %s: %w", c.DataDir, err)
 	}
 	if cd.State.Standby() {

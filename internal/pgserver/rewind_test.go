@@ -3,6 +3,7 @@ package pgserver_test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -164,4 +165,31 @@ func TestRecoverFailureSaysWhy(t *testing.T) {
 	if te, ok := errors.AsType[*pgserver.ToolError](err); !ok || !strings.Contains(te.Output, "checkpoint record") {
 		t.Error(err)
 	}
+}
+
+// A recovery that an earlier life began is ended, not waited for and not taken
+// for a server.
+func TestRecoverEndsAStrayRecovery(t *testing.T) {
+	s := pgtest.NewStarted(t, nil)
+	s.Stop(pgserver.StopImmediate)
+	single := exec.CommandContext(t.Context(), s.Binaries.Path("postgres"), "--single", "-D", s.DataDir, "template1")
+	stdin, err := single.StdinPipe()
+	must(t, err)
+	defer stdin.Close()
+	stdout, err := single.StdoutPipe()
+	must(t, err)
+	must(t, single.Start())
+	if _, err := stdout.Read(make([]byte, 1)); err != nil { // its prompt
+		t.Fatal(err)
+	}
+	if _, err := pgserver.Adopt(s.DataDir); !errors.Is(err, pgserver.ErrNotRunning) {
+		t.Error(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- single.Wait() }() // or it stays a zombie
+	must(t, pgserver.Recover(within(t), s.Binaries, pgserver.RecoverConfig{DataDir: s.DataDir}))
+	if err := <-ended; err == nil {
+		t.Error("the stray recovery was not ended")
+	}
+	s.Start()
 }
