@@ -15,13 +15,14 @@ import (
 	"github.com/autoctl/autoctl/internal/monitorapi"
 	"github.com/autoctl/autoctl/keeper"
 	"github.com/autoctl/autoctl/keeper/control"
+	"github.com/autoctl/autoctl/keeper/daemon"
 	"github.com/autoctl/autoctl/keeper/state"
 )
 
 // How stop stops.
 const (
-	stopGraceful = keeper.StopGraceful
-	stopFast     = keeper.StopFast
+	stopGraceful = daemon.StopGraceful
+	stopFast     = daemon.StopFast
 )
 
 func (a *app) stopCommand() *cobra.Command {
@@ -37,9 +38,9 @@ somebody can take over; that is never a failover by accident. Waits for the end.
 			case fast:
 				mode = stopFast
 			case immediate:
-				mode = keeper.StopImmediate
+				mode = daemon.StopImmediate
 			case only:
-				mode = keeper.StopKeeper
+				mode = daemon.StopKeeper
 			}
 			return attempt(func() error {
 				l, _, err := t.local()
@@ -58,8 +59,20 @@ somebody can take over; that is never a failover by accident. Waits for the end.
 	return leaf(cmd, cobra.NoArgs)
 }
 
-// stopDaemon asks over the control socket, and where nobody answers there by signal.
-func (a *app) stopDaemon(ctx context.Context, l *loaded, mode keeper.StopMode) error {
+// stopDaemon ends the daemon and says so.
+func (a *app) stopDaemon(ctx context.Context, l *loaded, mode daemon.StopMode) error {
+	if err := a.endDaemon(ctx, l, mode); err != nil {
+		return err
+	}
+	text := "Stopped."
+	if mode == daemon.StopKeeper {
+		text = "The daemon has ended; PostgreSQL goes on."
+	}
+	return a.print(map[string]any{"stopped": true, "mode": mode.String()}, func(w io.Writer) { fmt.Fprintln(w, text) })
+}
+
+// endDaemon asks over the control socket, and where nobody answers there by signal.
+func (a *app) endDaemon(ctx context.Context, l *loaded, mode daemon.StopMode) error {
 	dir := statePath(l.PostgreSQL.PGData)
 	err := control.Call(ctx, dir, control.Request{Command: "stop", Mode: mode.String()}, nil, func(news string) { a.say("%s", news) })
 	if errors.Is(err, control.ErrEnded) {
@@ -68,20 +81,13 @@ func (a *app) stopDaemon(ctx context.Context, l *loaded, mode keeper.StopMode) e
 	if errors.Is(err, control.ErrNotRunning) && l.Role == roleKeeper {
 		err = signalKeeper(dir, mode)
 	}
-	if err != nil {
-		return err
-	}
-	text := "Stopped."
-	if mode == keeper.StopKeeper {
-		text = "The daemon has ended; PostgreSQL goes on."
-	}
-	return a.print(map[string]any{"stopped": true, "mode": mode.String()}, func(w io.Writer) { fmt.Fprintln(w, text) })
+	return err
 }
 
 // signalKeeper is for a keeper whose socket is gone.
-func signalKeeper(dir string, mode keeper.StopMode) error {
+func signalKeeper(dir string, mode daemon.StopMode) error {
 	pid, err := state.Running(dir)
-	if err != nil || pid == 0 || mode == keeper.StopKeeper {
+	if err != nil || pid == 0 || mode == daemon.StopKeeper {
 		return control.ErrNotRunning
 	}
 	for s, m := range stopSignals() {

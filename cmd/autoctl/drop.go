@@ -2,14 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/monitorapi"
+	"github.com/autoctl/autoctl/internal/pgserver"
+	"github.com/autoctl/autoctl/keeper"
+	"github.com/autoctl/autoctl/keeper/control"
 )
 
 func (a *app) dropCommand() *cobra.Command {
@@ -30,6 +35,9 @@ and ends; the data directory stays, unless --destroy is given (on the node's own
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if destroy && name != "" {
 				return fail(classUsage, "run it on the node's machine with --pgdata", "--destroy works on this machine only, not with --name")
+			}
+			if destroy && t.alreadyDropped() {
+				return attempt(a.destroy(cmd.Context(), t), "drop node")
 			}
 			err := t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
 				wait, err := w.limit(cmd.Context(), s)
@@ -70,22 +78,52 @@ func untilGone(n monitorapi.NodeState) watcher {
 	}
 }
 
-// destroy deletes what autoctl keeps of a data directory on this machine, once nothing runs there. It refuses whatever is no
-// data directory of ours: a wrong path must not cost anything.
-func (a *app) destroy(ctx context.Context, t *target) error {
+// alreadyDropped reports whether the node of the chosen data directory has left its group: nothing is left to ask the monitor.
+func (t *target) alreadyDropped() bool {
 	dir, err := t.dataDirectory()
+	if err != nil || dir == "" {
+		return false
+	}
+	m, err := memory(dir)
+	return err == nil && m.Released
+}
+
+// destroy deletes what autoctl keeps of a data directory on this machine, once nothing runs there. Only a directory that has a
+// configuration of ours gets here: a wrong path must not cost anything.
+func (a *app) destroy(ctx context.Context, t *target) error {
+	l, path, err := t.local()
 	if err != nil {
 		return err
 	}
+	dir := l.PostgreSQL.PGData
 	if err := waitStopped(ctx, dir); err != nil {
 		return err
 	}
-	for _, path := range []string{dir, statePath(dir), configDir(dir)} {
+	if l.Role == roleKeeper {
+		err = keeper.Destroy(l.keeperConfig())
+	} else {
+		err = destroyMonitor(dir)
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+		return fail(classFailed, "delete it by hand", "delete configuration: %w", err)
+	}
+	a.say("Deleted %s with its configuration and state.", dir)
+	return nil
+}
+
+func destroyMonitor(dir string) error {
+	if p, err := pgserver.Adopt(dir); err == nil {
+		_ = p.Close() // it was only looked at
+		return fail(classPrecondition, "stop it first", "a server still runs on %s", dir)
+	}
+	for _, path := range []string{dir, statePath(dir)} {
 		if err := os.RemoveAll(path); err != nil {
 			return fail(classFailed, "delete what is left by hand", "delete %s: %w", path, err)
 		}
 	}
-	a.say("Deleted %s with its configuration and state.", dir)
 	return nil
 }
 
@@ -126,7 +164,7 @@ func (a *app) dropMonitor() *cobra.Command {
 					return fail(classUsage, `use "autoctl drop node"`, "%s is a node's, not a monitor's", l.PostgreSQL.PGData)
 				}
 				dir := l.PostgreSQL.PGData
-				if err := a.stopDaemon(cmd.Context(), l, stopFast); err != nil {
+				if err := a.endDaemon(cmd.Context(), l, stopFast); err != nil && !errors.Is(err, control.ErrNotRunning) {
 					return err
 				}
 				if destroy {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/autoctl/autoctl/keeper"
 	"github.com/autoctl/autoctl/keeper/control"
 )
 
@@ -147,6 +148,9 @@ func (a *app) changeMonitor(ctx context.Context, t *target, uri string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err = control.Call(ctx, statePath(l.PostgreSQL.PGData), control.Request{Command: "monitor", URI: uri}, nil, func(s string) { a.say("%s", s) })
+	if errors.Is(err, control.ErrNotRunning) {
+		err = replaceStopped(ctx, l, uri)
+	}
 	if err != nil {
 		return err
 	}
@@ -161,4 +165,18 @@ func (a *app) changeMonitor(ctx context.Context, t *target, uri string) error {
 	host, _, _ := strings.Cut(rest, "/")
 	a.say("The node now obeys the monitor at %s.", host)
 	return nil
+}
+
+// replaceStopped tells the new monitor of a node that does not run now.
+func replaceStopped(ctx context.Context, l *loaded, uri string) error {
+	if uri == "" {
+		return nil
+	}
+	client, err := dial(ctx, uri)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	_, err = keeper.ReplaceStopped(ctx, l.keeperConfig(), client)
+	return err
 }

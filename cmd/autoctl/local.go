@@ -9,6 +9,7 @@ import (
 	"github.com/autoctl/autoctl/internal/tlscert"
 	"github.com/autoctl/autoctl/keeper"
 	"github.com/autoctl/autoctl/keeper/control"
+	"github.com/autoctl/autoctl/keeper/daemon"
 	"github.com/autoctl/autoctl/keeper/state"
 	"github.com/autoctl/autoctl/monitor"
 )
@@ -32,7 +33,7 @@ func classifyLocal(err error) *failure {
 		class class
 		hint  string
 	}{
-		{keeper.ErrDropped, classDropped, `"autoctl create postgres" makes it a node again`},
+		{daemon.ErrDropped, classDropped, `"autoctl create postgres" makes it a node again`},
 		{control.ErrNotRunning, classNotRunning, `"autoctl run" starts it`},
 		{monitor.ErrLocked, classPrecondition, `"autoctl status" shows it, "autoctl stop" ends it`},
 		{pgserver.ErrNoBinaries, classPrecondition, "install PostgreSQL's server programs, or name its pg_ctl with --pgctl"},

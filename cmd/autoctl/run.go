@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/autoctl/autoctl/keeper"
 	"github.com/autoctl/autoctl/keeper/control"
+	"github.com/autoctl/autoctl/keeper/daemon"
 	"github.com/autoctl/autoctl/monitor"
 )
 
@@ -69,12 +69,12 @@ func (a *app) runDaemon(ctx context.Context, dir string) error {
 }
 
 // stopSignals maps the signals to ways of stopping, as pg_ctl and the model have them.
-func stopSignals() map[os.Signal]keeper.StopMode {
-	return map[os.Signal]keeper.StopMode{syscall.SIGTERM: keeper.StopGraceful, syscall.SIGINT: keeper.StopFast, syscall.SIGQUIT: keeper.StopImmediate}
+func stopSignals() map[os.Signal]daemon.StopMode {
+	return map[os.Signal]daemon.StopMode{syscall.SIGTERM: daemon.StopGraceful, syscall.SIGINT: daemon.StopFast, syscall.SIGQUIT: daemon.StopImmediate}
 }
 
 // signalActor calls stop and reload as signals ask; it ends with its context.
-func signalActor(ctx context.Context, log zerolog.Logger, stop func(keeper.StopMode), reload func()) (func() error, func(error)) {
+func signalActor(ctx context.Context, log zerolog.Logger, stop func(daemon.StopMode), reload func()) (func() error, func(error)) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
@@ -191,7 +191,7 @@ func daemonLock(dir string) (func(), error) {
 		return nil, fail(classPrecondition, "", "lock state directory: %w", err)
 	}
 	if !ok {
-		return nil, fmt.Errorf("run monitor in %s: %w", dir, monitor.ErrLocked)
+		return nil, monitor.ErrLocked
 	}
 	return func() { _ = lock.Close() }, nil
 }

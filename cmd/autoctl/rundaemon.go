@@ -11,6 +11,7 @@ import (
 
 	"github.com/autoctl/autoctl/keeper"
 	"github.com/autoctl/autoctl/keeper/control"
+	"github.com/autoctl/autoctl/keeper/daemon"
 	"github.com/autoctl/autoctl/monitor"
 )
 
@@ -69,9 +70,9 @@ func (m *monitorDaemon) serveOnce(ctx context.Context, server *monitor.Server) (
 }
 
 // stop ends the daemon. A monitor has nobody to hand over to: gently and fast are the same.
-func (m *monitorDaemon) stop(mode keeper.StopMode) {
+func (m *monitorDaemon) stop(mode daemon.StopMode) {
 	why := errStopped
-	if mode == keeper.StopKeeper {
+	if mode == daemon.StopKeeper {
 		why = monitor.ErrLeaveRunning
 	}
 	select {
@@ -104,7 +105,7 @@ func (m *monitorDaemon) handle(ctx context.Context, r control.Request, progress 
 		}
 		return nil, nil
 	case "stop":
-		mode, err := keeper.ParseStopMode(r.Mode)
+		mode, err := daemon.ParseStopMode(r.Mode)
 		if err != nil {
 			return nil, &control.Error{Code: "usage", Text: err.Error()}
 		}
