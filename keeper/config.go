@@ -53,6 +53,11 @@ type Config struct {
 	PasswordFile string
 	// BackupRate limits base backups, such as "100M"; empty for no limit.
 	BackupRate string
+
+	// Overrides win over the server parameters that we set, and NoSync leaves new
+	// clusters unsynced: for demonstrations and tests, which can do without fsync.
+	Overrides map[string]string
+	NoSync    bool
 }
 
 // SSL says how the server's TLS is set up. Without a certificate it is off.

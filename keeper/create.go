@@ -55,6 +55,9 @@ func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string
 	if err := notRoot(cfg.PGData); err != nil {
 		return Created{}, err
 	}
+	if err := checkPasswordFile(cfg); err != nil {
+		return Created{}, err
+	}
 	lock, store, err := open(cfg.StateDir)
 	if err != nil {
 		return Created{}, err
@@ -140,13 +143,7 @@ func register(ctx context.Context, made Created, s survey, store *state.Store, m
 	if err := store.Update(func(m *fsm.Memory) { prepare(m, s) }); err != nil {
 		return made, refuse(CodeState, err, "the state directory must be writable by this user", "%v", err)
 	}
-	mem = store.Get()
-	cfg := made.Config
-	reg, err := monitor.Register(ctx, monitorapi.Registration{
-		Formation: cfg.Formation, Kind: cfg.Kind, Group: cfg.Group, Name: cfg.Name, Host: cfg.Host, Port: cfg.Port,
-		SystemID: s.systemID(), HasData: s.existing(), Priority: cfg.Priority, Quorum: cfg.Quorum,
-		Token: mem.Token, NodeID: mem.Node, Database: cfg.Database,
-	})
+	reg, err := monitor.Register(ctx, registration(made.Config, store.Get(), s.systemID()))
 	if err != nil {
 		return made, err
 	}
@@ -190,24 +187,45 @@ func newToken() string {
 
 // Replace hands a node over to a replacement monitor: the new one learns the
 // group, its epoch and its record from this memory and continues them; nothing
-// restarts (S9). The daemon, if one runs, is told with [Daemon.UseMonitor].
-func Replace(ctx context.Context, cfg Config, store Store, data pgserver.DataDir, monitor Registrar) (monitorapi.Registered, error) {
+// restarts (S9). The daemon, if one runs, does it itself: see package control.
+func Replace(ctx context.Context, cfg Config, store *state.Store, systemID uint64, monitor Registrar) (monitorapi.Registered, error) {
 	mem := store.Get()
 	if mem.Node == 0 {
 		return monitorapi.Registered{}, refuse(CodeNotCreated, nil, "autoctl create postgres", "this node was never registered with a monitor")
 	}
-	reg, err := monitor.Register(ctx, monitorapi.Registration{
-		Formation: cfg.Formation, Kind: cfg.Kind, Group: cfg.Group, Name: cfg.Name, Host: cfg.Host, Port: cfg.Port,
-		SystemID: data.Control.SystemIdentifier, HasData: data.Kind == pgserver.DataReady, Priority: cfg.Priority, Quorum: cfg.Quorum,
-		Token: mem.Token, NodeID: mem.Node, Database: cfg.Database, Memory: &mem,
-	})
+	request := registration(cfg, mem, systemID)
+	request.Memory = &mem
+	reg, err := monitor.Register(ctx, request)
+	if err != nil || reg.Node == mem.Node {
+		return reg, err
+	}
+	return reg, store.Update(func(m *fsm.Memory) { m.Node = reg.Node })
+}
+
+// ReplaceStopped is [Replace] for a node whose daemon does not run.
+func ReplaceStopped(ctx context.Context, cfg Config, monitor Registrar) (reg monitorapi.Registered, err error) {
+	if err := notRoot(cfg.PGData); err != nil {
+		return reg, err
+	}
+	lock, store, err := open(cfg.StateDir)
 	if err != nil {
 		return reg, err
 	}
-	if reg.Node != mem.Node {
-		err = store.Update(func(m *fsm.Memory) { m.Node = reg.Node })
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	s, err := look(ctx, cfg, store.Get())
+	if err != nil {
+		return reg, err
 	}
-	return reg, err
+	return Replace(ctx, cfg, store, s.systemID(), monitor)
+}
+
+// registration says who a node is.
+func registration(cfg Config, mem fsm.Memory, systemID uint64) monitorapi.Registration {
+	return monitorapi.Registration{
+		Formation: cfg.Formation, Kind: cfg.Kind, Group: cfg.Group, Name: cfg.Name, Host: cfg.Host, Port: cfg.Port,
+		SystemID: systemID, HasData: systemID != 0, Priority: cfg.Priority, Quorum: cfg.Quorum,
+		Token: mem.Token, NodeID: mem.Node, Database: cfg.Database,
+	}
 }
 
 // Destroy removes a data directory and the memory of its node, for good. The

@@ -36,7 +36,7 @@ func look(ctx context.Context, cfg Config, mem fsm.Memory) (survey, error) {
 		return s, err
 	}
 	var err error
-	s.binaries, err = pgserver.FindBinaries(ctx, pgserver.Search{PGCtl: cfg.PGCtl})
+	s.binaries, err = pgserver.FindBinaries(ctx, pgserver.Search{PGCtl: cfg.PGCtl, Major: majorOf(cfg.PGData)})
 	if err != nil {
 		return s, refuse(CodeSetup, err, "install PostgreSQL's server, or name its pg_ctl with --pgctl", "%v", err)
 	}

@@ -1,4 +1,4 @@
-package keeper_test
+package daemon_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/autoctl/autoctl/fsm"
-	"github.com/autoctl/autoctl/keeper"
+	"github.com/autoctl/autoctl/keeper/daemon"
 )
 
 // memory is a Store in memory that can be made unwritable.
@@ -48,7 +48,7 @@ func (s *memory) fail(err error) {
 type node struct {
 	mu      sync.Mutex
 	facts   fsm.Facts
-	status  keeper.Status
+	status  daemon.Status
 	steps   []fsm.StepKind
 	do      func(ctx context.Context, goal fsm.Goal, step fsm.Step) error
 	changed chan struct{}
@@ -70,7 +70,7 @@ func (n *node) Do(ctx context.Context, goal fsm.Goal, step fsm.Step) error {
 	return n.do(ctx, goal, step)
 }
 
-func (n *node) Status(context.Context, fsm.Goal) keeper.Status {
+func (n *node) Status(context.Context, fsm.Goal) daemon.Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.status
@@ -148,13 +148,13 @@ type world struct {
 	store   *memory
 	node    *node
 	monitor *monitor
-	daemon  *keeper.Daemon
+	daemon  *daemon.Daemon
 	ended   chan error
 	cancel  context.CancelFunc
 }
 
 // start runs a keeper in a bubble of fake time. The plan decides what it does.
-func start(t *testing.T, plan keeper.Planner, prepare ...func(*world)) *world {
+func start(t *testing.T, plan daemon.Planner, prepare ...func(*world)) *world {
 	t.Helper()
 	w := &world{
 		t: t, store: &memory{m: fsm.Memory{Node: 1, Token: "00000001"}},
@@ -165,7 +165,7 @@ func start(t *testing.T, plan keeper.Planner, prepare ...func(*world)) *world {
 	for _, p := range prepare {
 		p(w)
 	}
-	w.daemon = keeper.NewDaemon(keeper.Parts{Store: w.store, Node: w.node, Monitor: w.monitor, Plan: plan, Log: zerolog.New(zerolog.NewTestWriter(t))})
+	w.daemon = daemon.New(daemon.Parts{Store: w.store, Node: w.node, Monitor: w.monitor, Plan: plan, Log: zerolog.New(zerolog.NewTestWriter(t))})
 	ctx, cancel := context.WithCancel(t.Context())
 	w.cancel = cancel
 	go func() { w.ended <- w.daemon.Run(ctx) }()
@@ -412,7 +412,7 @@ func TestDaemon_StopIsNoCrash(t *testing.T) {
 			}
 		})
 		w.push(goal(1, fsm.StatePrimary))
-		w.daemon.Stop(keeper.StopFast)
+		w.daemon.Stop(daemon.StopFast)
 		if err := <-w.ended; err != nil {
 			t.Fatal(err)
 		}
@@ -449,7 +449,7 @@ func TestDaemon_GracefulStop(t *testing.T) {
 					}
 					return c.answer, c.err
 				}
-				w.daemon.Stop(keeper.StopGraceful)
+				w.daemon.Stop(daemon.StopGraceful)
 				if c.follow {
 					w.push(goal(2, fsm.StateDraining))
 					w.push(goal(3, fsm.StateDemoted))
@@ -476,7 +476,7 @@ func TestDaemon_KeeperOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, nothing)
 		w.push(goal(1, fsm.StatePrimary))
-		w.daemon.Stop(keeper.StopKeeper)
+		w.daemon.Stop(daemon.StopKeeper)
 		if err := <-w.ended; err != nil {
 			t.Fatal(err)
 		}
@@ -493,7 +493,7 @@ func TestDaemon_Dropped(t *testing.T) {
 		w := start(t, func(_ fsm.Goal, f fsm.Facts) []fsm.Step { return nil })
 		w.monitor.answer(goal(1, fsm.StateDropped))
 		w.monitor.pushes <- goal(1, fsm.StateDropped)
-		if err := <-w.ended; !errors.Is(err, keeper.ErrDropped) {
+		if err := <-w.ended; !errors.Is(err, daemon.ErrDropped) {
 			t.Fatal(err)
 		}
 		if r := w.monitor.last(); r.State != fsm.StateDropped {

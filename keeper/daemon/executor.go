@@ -1,0 +1,180 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/autoctl/autoctl/fsm"
+)
+
+// The executor's paces. Everything it waits for usually comes with an event;
+// the paces are for what sends none (another server's progress), and idlePace
+// is how soon damage that nobody signals is noticed (a file changed by hand).
+const (
+	firstPace = 20 * time.Millisecond
+	waitPace  = time.Second
+	failPace  = 2 * time.Second
+	idlePace  = time.Second
+)
+
+// outcome is what one look of the executor led to.
+type outcome int
+
+const (
+	progressed outcome = iota // a step was done: look again at once
+	waiting                   // the plan waits for something outside
+	failed                    // a step failed, or the facts could not be had
+	reached                   // nothing is left to do
+)
+
+// execute brings the node to its goal and keeps it there: look, plan, do the
+// first step, look again. It returns nil when ctx ends.
+func (d *Daemon) execute(ctx context.Context) error {
+	pace, stamp := firstPace, fsm.Stamp{}
+	for ctx.Err() == nil {
+		goal := d.Store.Get().Goal
+		if goal.State == "" {
+			nap(ctx, -1, d.wake)
+			continue
+		}
+		if goal.Stamp != stamp {
+			pace, stamp = firstPace, goal.Stamp
+		}
+		switch d.advance(ctx, goal) {
+		case progressed:
+			pace = firstPace
+		case waiting:
+			nap(ctx, pace, d.wake)
+			pace = min(pace*3/2, waitPace)
+		case failed:
+			nap(ctx, pace, d.wake)
+			pace = min(pace*2, failPace)
+		case reached:
+			pace = firstPace
+			nap(ctx, idlePace, d.wake)
+		}
+	}
+	return nil
+}
+
+// advance looks once and takes at most one step.
+func (d *Daemon) advance(ctx context.Context, goal fsm.Goal) outcome {
+	facts, err := d.Node.Observe(ctx, goal)
+	if err != nil {
+		if ctx.Err() != nil {
+			return waiting
+		}
+		d.problem(problemStep, &fsm.Problem{Code: "observe_failed", Text: fmt.Sprintf("observe PostgreSQL: %v", err)})
+		return failed
+	}
+	facts.Fresh = d.freshness(facts.Server)
+	steps := d.Plan(goal, facts)
+	if len(steps) == 0 {
+		return d.reach(goal)
+	}
+	switch step := steps[0]; step.Kind {
+	case fsm.StepWait, fsm.StepRefuse:
+		d.problem(problemPlan, step.Problem)
+		d.problem(problemStep, nil)
+		d.Log.Debug().Stringer("goal", goal.Stamp).Str("step", string(step.Kind)).Str("reason", step.Reason).Msg("waiting")
+		return waiting
+	case fsm.StepRelease, fsm.StepResume, fsm.StepLadder:
+		return d.note(goal, step)
+	default:
+		return d.do(ctx, goal, step)
+	}
+}
+
+// note takes a step that is nothing but a change of the memory.
+func (d *Daemon) note(goal fsm.Goal, step fsm.Step) outcome {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.Store.Get().Goal.Stamp != goal.Stamp {
+		return progressed
+	}
+	err := d.remember(func(m *fsm.Memory) {
+		switch step.Kind {
+		case fsm.StepRelease:
+			m.Released = true
+		case fsm.StepResume:
+			m.Resumed = goal.Stamp
+		case fsm.StepLadder:
+			m.Climb(step.Rung, step.Reason)
+		}
+	})
+	if err != nil {
+		return failed
+	}
+	d.Log.Info().Stringer("goal", goal.Stamp).Str("step", string(step.Kind)).Str("reason", step.Reason).Msg("step done")
+	signal(d.kick)
+	return progressed
+}
+
+// do takes one step.
+func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step) outcome {
+	stepping, err := d.begin(ctx, goal, step)
+	if err != nil {
+		return progressed // the newer goal is looked at at once
+	}
+	began := time.Now()
+	log := d.Log.With().Stringer("goal", goal.Stamp).Str("state", string(goal.State)).Str("step", string(step.Kind)).Str("reason", step.Reason).Logger()
+	log.Debug().Msg("step begins")
+	err = d.Node.Do(stepping, goal, step)
+	d.end()
+	took := time.Since(began)
+	signal(d.kick)
+	switch {
+	case err == nil:
+		log.Info().Dur("took_ms", took).Msg("step done")
+		d.problem(problemPlan, nil)
+		d.problem(problemStep, nil)
+		return progressed
+	case errors.Is(context.Cause(stepping), errObsolete):
+		log.Info().Dur("took_ms", took).Msg("step broken off for a newer goal")
+		return progressed
+	case ctx.Err() != nil:
+		return waiting
+	default:
+		log.Warn().Err(err).Dur("took_ms", took).Msg("step failed")
+		d.problem(problemStep, &fsm.Problem{Code: "step_failed", Text: fmt.Sprintf("%s: %v", step.Kind, err), Hint: "it is tried again"})
+		return failed
+	}
+}
+
+// reach records that the goal holds, durably, before anybody is told.
+func (d *Daemon) reach(goal fsm.Goal) outcome {
+	d.problem(problemPlan, nil)
+	d.problem(problemStep, nil)
+	mem := d.Store.Get()
+	if mem.Reached == goal.Stamp && mem.State == mem.Effective(goal).State {
+		return reached
+	}
+	d.mu.Lock()
+	if d.Store.Get().Goal.Stamp != goal.Stamp {
+		d.mu.Unlock()
+		return progressed
+	}
+	err := d.remember(func(m *fsm.Memory) { m.Arrive() })
+	d.mu.Unlock()
+	if err != nil {
+		return failed
+	}
+	d.Log.Info().Stringer("goal", goal.Stamp).Str("state", string(goal.State)).Msg("goal reached")
+	signal(d.kick)
+	if d.Reached != nil {
+		d.Reached(goal)
+	}
+	return reached
+}
+
+// problem shows or clears a problem and reports at once when that is news.
+func (d *Daemon) problem(s source, p *fsm.Problem) {
+	if d.problems.set(s, p) {
+		if p != nil {
+			d.Log.Warn().Str("code", p.Code).Str("problem", p.Text).Msg("problem")
+		}
+		signal(d.kick)
+	}
+}
