@@ -94,15 +94,38 @@ func Adopt(dataDir string) (*Process, error) {
 }
 
 // RemoveStalePIDFile deletes a postmaster.pid whose server is gone, with the
-// lock file of its Unix socket, and says whether it had to. PostgreSQL does so itself unless the number now belongs to
-// another process of the same user, as is usual in containers; then it refuses
-// to start. Call it after EndRemains; it fails with ErrRunning when the server
-// is there after all.
+// lock file of that server's first Unix socket, and says whether it had to.
+// PostgreSQL does so itself unless the number now belongs to another process of
+// the same user, as is usual in containers; then it refuses to start. Call it
+// after EndRemains; it fails with ErrRunning when the server is there after
+// all.
 func RemoveStalePIDFile(dataDir string) (removed bool, err error) {
 	if err := ensureStopped(dataDir); err != nil {
 		return false, err
 	}
+	// The socket's goes first: postmaster.pid is what leads to it.
+	if f, err := ReadPIDFile(dataDir); err == nil && f.SocketDir != "" {
+		if err := removeSocketLock(f); err != nil {
+			return false, err
+		}
+	}
 	return disk.Remove(filepath.Join(dataDir, "postmaster.pid"))
+}
+
+// removeSocketLock deletes the lock file of a dead server's socket, if it is
+// that server's: others may have their sockets in the same directory.
+func removeSocketLock(f PIDFile) error {
+	path := filepath.Join(f.SocketDir, fmt.Sprintf(".s.PGSQL.%d.lock", f.Port))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil // gone, or another user's
+	}
+	lines := strings.SplitN(string(data), "\n", 3)
+	if len(lines) < 3 || strings.TrimSpace(lines[0]) != strconv.Itoa(f.PID) || lines[1] != f.DataDir {
+		return nil
+	}
+	_, err = disk.Remove(path)
+	return err
 }
 
 // ensureStopped fails with ErrRunning while any PostgreSQL process works in a

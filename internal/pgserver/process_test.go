@@ -128,6 +128,34 @@ func TestAdoptIsNotFooledByReusedNumbers(t *testing.T) {
 	}
 }
 
+// A server that died with its container leaves both lock files, and their
+// number may be somebody's by now. The lock of another server's socket stays.
+func TestStaleSocketLock(t *testing.T) {
+	s := pgtest.NewStarted(t, nil)
+	s.Kill()
+	lock := filepath.Join(s.SocketDir, fmt.Sprintf(".s.PGSQL.%d.lock", s.Port))
+	for _, f := range []string{lock, filepath.Join(s.DataDir, "postmaster.pid")} {
+		data, err := os.ReadFile(f)
+		must(t, err)
+		_, rest, _ := strings.Cut(string(data), "\n")
+		must(t, os.WriteFile(f, []byte(strconv.Itoa(os.Getpid())+"\n"+rest), 0o600))
+	}
+	foreign, err := os.ReadFile(lock)
+	must(t, err)
+	if removed, err := pgserver.RemoveStalePIDFile(s.DataDir); !removed || err != nil {
+		t.Fatal(removed, err)
+	}
+	s.Start()
+	s.Kill()
+	must(t, os.WriteFile(lock, foreign, 0o600)) // another number than postmaster.pid's
+	if removed, err := pgserver.RemoveStalePIDFile(s.DataDir); !removed || err != nil {
+		t.Fatal(removed, err)
+	}
+	if _, err := os.Stat(lock); err != nil {
+		t.Error("another server's lock was removed", err)
+	}
+}
+
 // A backend that is busy outlives its postmaster; a suspended one would for
 // ever.
 func TestEndRemains(t *testing.T) {
