@@ -33,7 +33,7 @@ func (d *decider) askVotes() {
 	p := d.primary()
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if !hasVoice(n) || n.Maintenance || n.Dropping {
+		if !hasVoice(n) {
 			continue
 		}
 		if p != nil && n.ID == p.ID && (n.Goal.State.Serves() && !d.reigned(n) || n.Goal.State.Drains() || n.Goal.State == StateDemoted) {
@@ -206,7 +206,7 @@ func (d *decider) joinVote() bool {
 	p := d.primary()
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if n.Goal.State == StateReportLSN || !hasVoice(n) || n.Maintenance || n.Dropping || n.Goal.State == StateDemoted && (p == nil || n.ID == p.ID) {
+		if n.Goal.State == StateReportLSN || !hasVoice(n) || n.Goal.State == StateDemoted && (p == nil || n.ID == p.ID) {
 			continue
 		}
 		if p != nil && n.ID == p.ID && (!d.reigned(n) || n.Goal.State.Drains()) {
@@ -256,7 +256,7 @@ func (d *decider) candidateLost() bool {
 	d.event("candidate_lost", c.ID, "it failed before it served")
 	d.askVotes()
 	for i := range d.g.Nodes { // the old primary is a voter like any other now
-		if n := &d.g.Nodes[i]; n.Goal.State == StateDemoted && hasVoice(n) && !n.Maintenance && !n.Dropping {
+		if n := &d.g.Nodes[i]; n.Goal.State == StateDemoted && hasVoice(n) {
 			d.assign(n, StateReportLSN, "a vote is asked for: the candidate failed")
 			d.renew(n)
 		}

@@ -145,10 +145,10 @@ func (d *decider) promotable(p *Node, preferred NodeID) (why map[string]string, 
 
 func (d *decider) cannotVote(n *Node) string {
 	switch {
-	case n.Maintenance || n.Goal.State == StateMaintenance:
+	case n.Goal.State == StateMaintenance:
 		return "is in maintenance"
-	case n.Dropping || n.Goal.State == StateDropped:
-		return "is being dropped"
+	case n.Goal.State == StateDropped:
+		return "is dropped"
 	case n.Report == nil || n.Heard < 0:
 		return "has not been heard"
 	case !d.live(n):
@@ -163,7 +163,14 @@ func (d *decider) cannotVote(n *Node) string {
 	return ""
 }
 
+// cannotLead says why a node that may vote may not be elected. One that operators want out of the group has a voice until no configuration names it.
 func cannotLead(n *Node, preferred NodeID) string {
+	if n.Maintenance {
+		return "is to be in maintenance"
+	}
+	if n.Dropping {
+		return "is being dropped"
+	}
 	if n.Priority == 0 && n.ID != preferred {
 		return "has candidate priority 0"
 	}

@@ -143,6 +143,9 @@ func (w *World) pass() {
 
 // served says what is wrong with a group at rest; "" for nothing.
 func (w *World) served() string {
+	if len(w.group.Nodes) == 0 {
+		return "" // every node was dropped
+	}
 	ruler := -1
 	for i := range w.n {
 		if !w.hosts[i].serves() {

@@ -78,7 +78,7 @@ func (w *World) stepOnce(n int) bool {
 // arrive records that the goal is reached, once.
 func (w *World) arrive(n int) bool {
 	h := &w.hosts[n]
-	if h.mem.Reached == h.mem.Goal.Stamp {
+	if h.mem.Reached == h.mem.Goal.Stamp && h.mem.State == h.mem.Effective(h.mem.Goal).State {
 		return false
 	}
 	h.remember((*fsm.Memory).Arrive)
