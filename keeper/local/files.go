@@ -1,0 +1,249 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
+	"github.com/autoctl/autoctl/internal/pgserver/conf"
+	"github.com/autoctl/autoctl/internal/pgserver/hba"
+)
+
+// rendered is what our files must be, byte for byte.
+type rendered struct {
+	params  conf.Params
+	hba     []byte
+	standby bool
+	print   string
+}
+
+// render turns what the plan wants into files for the data directory dir.
+func (n *Node) render(dir string, f fsm.Files) (rendered, error) {
+	params, err := n.params(dir, f)
+	if err != nil {
+		return rendered{}, err
+	}
+	present, err := os.ReadFile(filepath.Join(dir, "pg_hba.conf"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return rendered{}, fmt.Errorf("read pg_hba.conf: %w", err)
+	}
+	block, err := n.block(f).Apply(present)
+	if err != nil {
+		return rendered{}, fmt.Errorf("render pg_hba.conf: %w", err)
+	}
+	plain, err := params.Render()
+	if err != nil {
+		return rendered{}, fmt.Errorf("render %s: %w", conf.FileName, err)
+	}
+	r := rendered{params: params, hba: block, standby: f.Standby, print: fingerprint(plain, block)}
+	r.params[fingerprintParam] = r.print
+	return r, nil
+}
+
+// strays are our parameters that postgresql.auto.conf, which beats our file, sets otherwise (S8).
+func (r rendered) strays(auto conf.Params) []string {
+	var names []string
+	for name, value := range r.params {
+		if v, there := auto[name]; there && v != value {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// fileStamp tells whether a file was changed since.
+type fileStamp struct {
+	size int64
+	at   time.Time
+}
+
+func stampOf(path string) fileStamp {
+	st, err := os.Stat(path)
+	if err != nil {
+		return fileStamp{}
+	}
+	return fileStamp{size: st.Size(), at: st.ModTime()}
+}
+
+// written says whether the files are exactly as they must be.
+func (n *Node) written(r rendered) bool {
+	dir := n.cfg.DataDir
+	want, err := r.params.Render()
+	if err != nil {
+		return false
+	}
+	have, err := os.ReadFile(filepath.Join(dir, conf.FileName))
+	if err != nil || !bytes.Equal(have, want) {
+		return false
+	}
+	present, err := os.ReadFile(filepath.Join(dir, "pg_hba.conf"))
+	if err != nil || !bytes.Equal(present, r.hba) {
+		return false
+	}
+	auto, err := conf.ReadAuto(dir)
+	if err != nil || len(r.strays(auto)) > 0 {
+		return false
+	}
+	n.mu.Lock()
+	included := n.include
+	n.mu.Unlock()
+	return exists(filepath.Join(dir, "standby.signal")) == r.standby && included != fileStamp{} && included == stampOf(filepath.Join(dir, "postgresql.conf"))
+}
+
+// write makes the files so, durably, and says whether anything changed. dir is the data directory or a staged copy.
+func (n *Node) write(dir string, r rendered) (bool, error) {
+	config := filepath.Join(dir, "postgresql.conf")
+	include, err := conf.WriteInclude(dir, r.params)
+	if err != nil {
+		return false, err
+	}
+	line, err := conf.EnsureInclude(config, conf.FileName)
+	if err != nil {
+		return false, err
+	}
+	auto, err := conf.ReadAuto(dir)
+	if err != nil {
+		return false, err
+	}
+	removed, err := conf.StripAuto(dir, r.strays(auto))
+	if err != nil {
+		return false, err
+	}
+	rules, err := writeHBA(filepath.Join(dir, "pg_hba.conf"), r.hba)
+	if err != nil {
+		return false, err
+	}
+	signal := pgserver.ClearStandbySignal
+	if r.standby {
+		signal = pgserver.SetStandbySignal
+	}
+	marked, err := signal(dir)
+	if err != nil {
+		return false, err
+	}
+	if dir == n.cfg.DataDir {
+		n.mu.Lock()
+		n.include = stampOf(config)
+		n.mu.Unlock()
+	}
+	return include || line || rules || marked || len(removed) > 0, nil
+}
+
+// fileFacts compares the files, and what a new session sees, with what the goal wants.
+func (n *Node) fileFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal) error {
+	if f.Data.Kind != fsm.DataReady || !exists(filepath.Join(n.cfg.DataDir, "postgresql.conf")) {
+		return nil
+	}
+	rules, err := os.ReadFile(filepath.Join(n.cfg.DataDir, "pg_hba.conf"))
+	f.Files.Gate = err == nil && hba.Gated(rules)
+	if include, err := conf.ReadInclude(n.cfg.DataDir); err == nil {
+		id, _ := strconv.ParseInt(include[upstreamParam], 10, 64)
+		f.Files.Following = fsm.NodeID(id)
+	}
+	r, err := n.render(n.cfg.DataDir, fsm.Wanted(goal, *f))
+	if err != nil {
+		return err
+	}
+	f.Files.Written = n.written(r)
+	if f.Files.Written && f.Server.Status == fsm.ServerRunning {
+		f.Files.Effective = n.effective(ctx, r, f.Server.Recovery)
+	}
+	return nil
+}
+
+// effective says whether new sessions see the files as they are. What was seen once for the present server stays true until the files change.
+func (n *Node) effective(ctx context.Context, r rendered, recovery bool) bool {
+	n.mu.Lock()
+	loaded, roles := n.life.loaded == r.print, n.life.roles
+	n.mu.Unlock()
+	if !loaded {
+		loaded = n.sees(ctx, r)
+	}
+	return loaded && (recovery || roles)
+}
+
+// sees asks a new session. The postmaster reads pg_hba.conf right after the configuration, before it serves anybody, so the fingerprint covers both.
+func (n *Node) sees(ctx context.Context, r rendered) bool {
+	conn, err := n.dial(ctx, "autoctl_check")
+	if err != nil {
+		return false
+	}
+	defer closeConn(conn)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	var print, sync, source string
+	err = conn.QueryRow(ctx, `select coalesce(current_setting('autoctl.fingerprint', true), ''), current_setting('synchronous_standby_names'), current_setting('primary_conninfo')`).
+		Scan(&print, &sync, &source)
+	if err != nil || print != r.print || sync != r.params["synchronous_standby_names"] || source != r.params["primary_conninfo"] {
+		return false
+	}
+	n.mu.Lock()
+	n.life.loaded = r.print
+	n.mu.Unlock()
+	return true
+}
+
+// apply writes the files and, where a server runs, has it read them and waits until a new session sees them.
+func (n *Node) apply(ctx context.Context, f fsm.Files) error {
+	if _, err := n.inspect(ctx, false); err != nil {
+		return err
+	}
+	r, err := n.render(n.cfg.DataDir, f)
+	if err != nil {
+		return err
+	}
+	if _, err := n.write(n.cfg.DataDir, r); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	p := n.process()
+	n.mu.Lock()
+	n.life.gated = f.Gate
+	if r.params["synchronous_standby_names"] == "" {
+		n.life.syncDefined = false
+	}
+	n.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	if err := p.Reload(); err != nil {
+		return fmt.Errorf("reload: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !n.sees(ctx, r) {
+		select {
+		case <-tick.C:
+		case <-p.Exited():
+			return errStopped
+		case <-ctx.Done():
+			return n.whyNotEffective(context.WithoutCancel(ctx))
+		}
+	}
+	return nil
+}
+
+// whyNotEffective explains a reload that changed nothing.
+func (n *Node) whyNotEffective(ctx context.Context) error {
+	var list []pgserver.FileError
+	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
+		list, err = pgserver.ConfigErrors(ctx, c)
+		return err
+	})
+	if err != nil || len(list) == 0 {
+		return fmt.Errorf("reload: a new session does not see the configuration (%w)", errors.Join(context.DeadlineExceeded, err))
+	}
+	return fmt.Errorf("reload: %s line %d: %s: %s", list[0].File, list[0].Line, list[0].Name, list[0].Text)
+}

@@ -1,0 +1,61 @@
+package local
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver/disk"
+	"github.com/autoctl/autoctl/internal/pgserver/hba"
+)
+
+// block returns our part of pg_hba.conf. The gate keeps everybody out but the keeper, the standbys that must confirm the end of the log, and their
+// keepers' questions; a user who writes pg_hba.conf himself still gets the gate.
+func (n *Node) block(f fsm.Files) hba.Block {
+	ours := n.rules(f)
+	b := hba.Block{Rules: ours}
+	if f.Gate {
+		b.Gate = &hba.Gate{Admit: ours}
+	}
+	if n.cfg.SkipHBA {
+		b.Rules = nil
+	} else if n.cfg.LAN {
+		b.Rules = append(b.Rules, n.host([]string{hba.All}, []string{hba.All}, "samenet"))
+	}
+	return b
+}
+
+// rules admit the keeper, its peers, and probes.
+func (n *Node) rules(f fsm.Files) []hba.Rule {
+	var rules []hba.Rule
+	if u, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil && u.Username == n.cfg.Superuser {
+		rules = append(rules,
+			hba.Rule{Type: hba.Local, Databases: []string{hba.All}, Users: []string{n.cfg.Superuser}, Method: "peer"})
+	}
+	for _, p := range f.Peers {
+		rules = append(rules,
+			n.host([]string{hba.Replication}, []string{Replicator}, p.Host),
+			n.host([]string{"postgres"}, []string{Replicator}, p.Host))
+	}
+	return append(rules, hba.Rule{Type: hba.Host, Databases: []string{hba.All}, Users: []string{Prober}, Address: "all", Method: "scram-sha-256"})
+}
+
+// host is a rule for connections by TCP, with the method that the node was set up with.
+func (n *Node) host(databases, users []string, address string) hba.Rule {
+	r := hba.Rule{Type: hba.Host, Databases: databases, Users: users, Address: address, Method: n.cfg.Auth}
+	if n.cfg.TLS.Cert != "" && (n.cfg.TLS.Mode == "require" || n.cfg.TLS.Mode == "verify-ca" || n.cfg.TLS.Mode == "verify-full" || n.cfg.Auth == "cert") {
+		r.Type = hba.HostSSL
+	}
+	return r
+}
+
+// writeHBA replaces the file by content that was rendered from it.
+func writeHBA(path string, content []byte) (bool, error) {
+	changed, err := disk.WriteFile(path, content, 0o600)
+	if err != nil {
+		return false, fmt.Errorf("write pg_hba.conf: %w", err)
+	}
+	return changed, nil
+}

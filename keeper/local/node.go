@@ -1,0 +1,135 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
+)
+
+// Node is the PostgreSQL of this host. Make it with [New] and [Node.Close] it at the end.
+type Node struct {
+	cfg    Config
+	memory Memory
+
+	changed chan struct{}
+
+	// session is the one persistent connection; sessionMu serialises its use.
+	sessionMu sync.Mutex
+	session   *pgx.Conn
+
+	// data is the newest look at the data directory, with what it was taken for.
+	dataMu sync.Mutex
+	data   dataLook
+
+	mu       sync.Mutex // guards what follows
+	proc     *pgserver.Process
+	life     life
+	starts   starts
+	sight    sight
+	seen     map[fsm.NodeID]standbySeen
+	upstream upstreamSeen
+	commitAt time.Time // of the newest local commit; zero when none was seen
+	drain    drain
+	checked  fsm.Stamp // the goal for which a checkpoint ended
+	activity *fsm.Activity
+	asked    asked
+	settling *settling
+	include  fileStamp // postgresql.conf as it was when our include was last seen in it
+	source   source
+
+	background sync.WaitGroup
+	closing    context.Context //nolint:containedctx // ends the goroutines that outlive a call; see Close
+	close      context.CancelFunc
+}
+
+// New returns a node and begins to watch its server, adopting one that runs. A password is copied into a file of libpq's form in the state directory.
+func New(cfg Config, memory Memory) (*Node, error) {
+	if cfg.LogFile == "" {
+		cfg.LogFile = filepath.Join(cfg.StateDir, "postgresql.log")
+	}
+	if cfg.Auth == "" {
+		cfg.Auth = "scram-sha-256"
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configure node: %w", err)
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("create state directory: %w", err)
+	}
+	n := &Node{cfg: cfg, memory: memory, changed: make(chan struct{}, 1), seen: map[fsm.NodeID]standbySeen{}}
+	if err := n.writePassfile(); err != nil {
+		return nil, err
+	}
+	n.closing, n.close = context.WithCancel(context.Background())
+	n.spawn(n.watchServer)
+	n.spawn(n.watchUpstream)
+	n.spawn(n.watchStorage)
+	n.spawn(n.keepHouse)
+	return n, nil
+}
+
+// Close leaves the server alone and ends everything of ours.
+func (n *Node) Close() error {
+	n.close()
+	n.background.Wait()
+	n.dropSession()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.proc == nil {
+		return nil
+	}
+	return n.proc.Close()
+}
+
+// Changed signals that something material changed by itself; several changes before somebody looks are one.
+func (n *Node) Changed() <-chan struct{} { return n.changed }
+
+func (n *Node) signal() {
+	select {
+	case n.changed <- struct{}{}:
+	default:
+	}
+}
+
+// spawn runs f until Close; f must end with its context.
+func (n *Node) spawn(f func(context.Context)) {
+	n.background.Go(func() { f(n.closing) })
+}
+
+// every calls f at once and then every pace(), until ctx ends.
+func every(ctx context.Context, pace func() time.Duration, f func(context.Context)) {
+	for ctx.Err() == nil {
+		began := time.Now()
+		f(ctx)
+		t := time.NewTimer(max(time.Millisecond, pace()-time.Since(began)))
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+func (n *Node) settings() fsm.Settings {
+	s := n.memory.Get().Goal.Settings
+	if s.HeartbeatMS <= 0 {
+		return fsm.DefaultSettings()
+	}
+	return s
+}
+
+func (n *Node) heartbeat() time.Duration { return ms(n.settings().HeartbeatMS) }
+
+func ms(v int64) time.Duration { return time.Duration(v) * time.Millisecond }
+
+// errStopped says that there is no server to talk to.
+var errStopped = errors.New("the server does not run")

@@ -1,0 +1,166 @@
+package local
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
+)
+
+// drain remembers since when the server has been down under a goal that drains.
+type drain struct {
+	goal  fsm.Stamp
+	since time.Time
+}
+
+// Observe collects the facts that a plan for the goal needs. It asks the upstream only when the plan says that this would decide.
+func (n *Node) Observe(ctx context.Context, goal fsm.Goal) (fsm.Facts, error) {
+	var f fsm.Facts
+	s := n.look(ctx)
+	f.Memory = n.memory.Get()
+	var err error
+	if f.Data, err = n.dataFacts(ctx, s); err != nil {
+		return f, err
+	}
+	down := s.status == fsm.ServerStopped
+	if f.Copy, err = n.copyFacts(ctx, goal, down); err != nil {
+		return f, err
+	}
+	if err := n.serverFacts(ctx, &f, goal, s); err != nil {
+		return f, err
+	}
+	if err := n.fileFacts(ctx, &f, goal); err != nil {
+		return f, err
+	}
+	if s.status == fsm.ServerRunning && f.Files.Written {
+		f.Slots = n.slotsRight(ctx, goal, s)
+		f.Server.Stale = n.stale(ctx)
+	}
+	if steps := fsm.Plan(goal, f); len(steps) > 0 && steps[0].Ask {
+		n.askUpstream(ctx, goal, &f)
+	}
+	return f, nil
+}
+
+// serverFacts turns a sight into facts.
+func (n *Node) serverFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal, s sight) error {
+	now := time.Now()
+	n.mu.Lock()
+	s.hungSince, s.stuck = n.sight.hungSince, n.sight.stuck
+	life, st := n.life, n.starts
+	checked := n.checked
+	n.mu.Unlock()
+	v := &f.Server
+	v.Status = s.status
+	if s.status == fsm.ServerStopped {
+		v.Status = n.downStatus(f.Data.Kind)
+		pids, err := pgserver.Remains(n.cfg.DataDir)
+		if err != nil {
+			return err
+		}
+		v.Remains = len(pids) > 0
+	}
+	v.DrainedMS = n.drainedFor(goal, s.status == fsm.ServerStopped)
+	if st.goal == goal.Stamp {
+		v.Crashes, v.Pause = st.count, now.Before(st.next)
+	}
+	if s.status == fsm.ServerHung && !s.hungSince.IsZero() {
+		v.HungMS = now.Sub(s.hungSince).Milliseconds()
+	}
+	if s.status != fsm.ServerRunning {
+		return nil
+	}
+	v.Recovery, v.Timeline = s.recovery, s.timeline
+	v.Position = n.position(goal, s)
+	v.Final, v.Receiver, v.Blocked = s.final, s.receiver != 0, s.blocked()
+	v.Checkpointed = checked == goal.Stamp
+	if s.recovery {
+		v.Streaming = s.streaming && n.streamsFrom(ctx, goal)
+		if !s.stuck.IsZero() {
+			v.StuckMS = now.Sub(s.stuck).Milliseconds()
+		}
+	} else {
+		v.Confirmed = n.confirmed(goal, s, life)
+	}
+	return nil
+}
+
+// position is how far the log reaches, with the epoch of its timeline (S6).
+func (n *Node) position(goal fsm.Goal, s sight) fsm.Position {
+	return fsm.Position{Epoch: goal.Orders.Epoch(s.timeline), Timeline: s.timeline, LSN: s.position}
+}
+
+// drainedFor says for how long the server has been down under a goal that drains.
+func (n *Node) drainedFor(goal fsm.Goal, down bool) int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !down || !goal.State.Drains() {
+		n.drain = drain{}
+		return 0
+	}
+	if n.drain.goal != goal.Stamp {
+		n.drain = drain{goal: goal.Stamp, since: time.Now()}
+	}
+	return time.Since(n.drain.since).Milliseconds()
+}
+
+// confirmed says that k members have flushed the end of the log as it was when the server came up, that k is 0, or that patience ran out (S16).
+func (n *Node) confirmed(goal fsm.Goal, s sight, life life) bool {
+	c := goal.Configuration
+	if mem := n.memory.Get(); goal.State.Drains() && mem.Effective(goal).Configuration != nil {
+		c = mem.Effective(goal).Configuration
+	}
+	if c == nil || life.writable.IsZero() {
+		return false
+	}
+	if c.K == 0 || n.flushed(c, goal.Peers, s.standbys, life.gateEnd) >= c.K {
+		return true
+	}
+	patience := ms(goal.Settings.GatePatienceMS)
+	if patience > 0 && time.Since(life.writable) > patience {
+		n.cfg.Log.Warn().Stringer("end", life.gateEnd).Dur("patience", patience).Msg("clients are admitted although the standbys have not confirmed the end of the log")
+		return true
+	}
+	return false
+}
+
+// flushed counts the members that have flushed up to at, each by the one connection that holds its slot (S11).
+func (n *Node) flushed(c *fsm.Configuration, peers []fsm.Peer, rows []standbyRow, at fsm.LSN) int {
+	count := 0
+	for _, m := range c.Members {
+		name := StandbyName(m.Node, tokenOf(m.Node, peers))
+		for _, r := range rows {
+			if r.name == name && r.active && r.state == "streaming" && r.flush >= at {
+				count++
+				break
+			}
+		}
+	}
+	return count
+}
+
+// streamsFrom says that the receiver is connected to the goal's upstream, and not still to another.
+func (n *Node) streamsFrom(ctx context.Context, goal fsm.Goal) bool {
+	if goal.Upstream == nil {
+		return false
+	}
+	var host, slot string
+	var port int
+	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, `select coalesce(sender_host, ''), coalesce(sender_port, 0), coalesce(slot_name, '') from pg_stat_wal_receiver`).Scan(&host, &port, &slot)
+	})
+	return err == nil && host == goal.Upstream.Host && port == goal.Upstream.Port && slot == n.ownName()
+}
+
+// stale says that a parameter of ours waits for a restart.
+func (n *Node) stale(ctx context.Context) bool {
+	var pending bool
+	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, `select exists (select from pg_settings where pending_restart and sourcefile like '%/autoctl.conf')
+			or exists (select from pg_file_settings f join pg_settings s using (name) where f.sourcefile like '%/autoctl.conf' and s.pending_restart)`).Scan(&pending)
+	})
+	return err == nil && pending
+}

@@ -1,0 +1,149 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/autoctl/autoctl/fsm"
+)
+
+// promoteTimeout bounds the wait for recovery to end. What it costs is the backlog of replay (S12); a promotion that takes longer goes on, and the
+// next step waits again.
+const (
+	promoteTimeout = 60 * time.Second
+	promotePoll    = 5 * time.Millisecond
+)
+
+// beginPromote persists the promotion, with where it begins, and only then may pg_promote be called (S3).
+func (n *Node) beginPromote(ctx context.Context, goal fsm.Goal) error {
+	s := n.look(ctx)
+	if s.status != fsm.ServerRunning || !s.recovery {
+		return fmt.Errorf("begin promotion: %w", errStopped)
+	}
+	return n.memory.Update(func(m *fsm.Memory) { m.BeginPromote(goal, s.position) })
+}
+
+// promote makes the goal's timeline: placeholders leave pg_promote no other number. pg_promote's own wait looks ten times a second only.
+func (n *Node) promote(ctx context.Context, goal fsm.Goal) error {
+	s := n.look(ctx)
+	if s.status != fsm.ServerRunning || !s.recovery {
+		return fmt.Errorf("promote: %w", errStopped)
+	}
+	if err := n.placePlaceholders(s.timeline, goal.Timeline); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, promoteTimeout)
+	defer cancel()
+	if err := n.exec(ctx, `select pg_promote(false)`); err != nil {
+		return errors.Join(fmt.Errorf("promote: %w", err), n.removePlaceholders())
+	}
+	if err := n.awaitWritable(ctx, goal); err != nil {
+		return err
+	}
+	n.forgetData()
+	s = n.look(ctx)
+	if s.timeline != goal.Timeline {
+		return errors.Join(fmt.Errorf("promote: the server is on timeline %d, timeline %d was ordered", s.timeline, goal.Timeline), n.removePlaceholders())
+	}
+	if exists(filepath.Join(n.cfg.DataDir, "standby.signal")) {
+		return fmt.Errorf("promote: standby.signal is still there")
+	}
+	// Everything that the switch needs is on disk; the first checkpoint is what rejoiners wait for (S22), and may take long.
+	n.spawn(func(ctx context.Context) {
+		if err := n.checkpoint(ctx); err != nil && ctx.Err() == nil {
+			n.cfg.Log.Warn().Err(err).Msg("checkpoint after the promotion")
+		}
+	})
+	return n.removePlaceholders()
+}
+
+// awaitWritable waits until recovery has ended.
+func (n *Node) awaitWritable(ctx context.Context, goal fsm.Goal) error {
+	tick := time.NewTicker(promotePoll)
+	defer tick.Stop()
+	p := n.process()
+	if p == nil {
+		return fmt.Errorf("promote: %w", errStopped)
+	}
+	for {
+		var recovery bool
+		err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
+			return c.QueryRow(ctx, `select pg_is_in_recovery()`).Scan(&recovery)
+		})
+		if err == nil && !recovery {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-p.Exited():
+			return fmt.Errorf("promote: %w", errStopped)
+		case <-ctx.Done():
+			return fmt.Errorf("promote to timeline %d: %w", goal.Timeline, context.Cause(ctx))
+		}
+	}
+}
+
+// checkpoint runs CHECKPOINT on a session of its own, for as long as it takes.
+func (n *Node) checkpoint(ctx context.Context) error {
+	conn, err := n.dial(ctx, "autoctl_checkpoint")
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	if _, err := conn.Exec(ctx, `checkpoint`); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
+}
+
+// receiverGrace is how long the WAL receiver may outlive a reload that took its upstream away (S12).
+const receiverGrace = 200 * time.Millisecond
+
+// endReceiver waits for the receiver to end by itself, and ends it if it does not: it would go on acknowledging.
+func (n *Node) endReceiver(ctx context.Context) error {
+	deadline := time.Now().Add(receiverGrace)
+	tick := time.NewTicker(promotePoll)
+	defer tick.Stop()
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	told := false
+	for {
+		var pid int
+		err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
+			return c.QueryRow(ctx, `select coalesce((select pid from pg_stat_wal_receiver), 0)`).Scan(&pid)
+		})
+		if err != nil {
+			return fmt.Errorf("look for the WAL receiver: %w", err)
+		}
+		if pid == 0 {
+			return nil
+		}
+		if !told && time.Now().After(deadline) {
+			told = true
+			if err := n.exec(ctx, `select pg_terminate_backend($1)`, pid); err != nil {
+				return fmt.Errorf("end the WAL receiver: %w", err)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("end the WAL receiver: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// endBlockers ends the clients of a standby, which hold up replay and with it the promotion (S12). None of them waits for a standby: there are no
+// commits here.
+func (n *Node) endBlockers(ctx context.Context) error {
+	err := n.exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity
+		where backend_type = 'client backend' and pid <> pg_backend_pid() and application_name not like 'autoctl\_%' and pg_is_in_recovery()`)
+	if err != nil {
+		return fmt.Errorf("end clients that hold up replay: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
+	"github.com/autoctl/autoctl/internal/pgserver/probe"
+)
+
+// life is what is known of one run of the server process: it begins anew with each process.
+type life struct {
+	since    time.Time
+	answered time.Time // when a fresh connection was last answered
+	tried    time.Time // when one was first refused an answer since
+	up       bool      // it has been ready once
+	writable time.Time // when it was first seen outside recovery
+	// gateEnd is the end of the log when it was first seen outside recovery: what must be confirmed before clients are admitted (S16).
+	gateEnd fsm.LSN
+	// received says that its WAL receiver has been seen to flush (S7).
+	received fsm.LSN
+	moved    bool
+	roles    bool // roles and database are as they should be
+	gated    bool // the crash gate stands in the files that it was last made to read
+	// syncDefined says that its checkpointer is known to have a synchronous set that is not empty (S2).
+	syncDefined bool
+	loaded      string
+}
+
+// starts counts starts in a row that failed or ended soon.
+type starts struct {
+	goal  fsm.Stamp
+	count int
+	next  time.Time // no start before
+}
+
+// soon is how long a server must run for its end not to count as a failed start.
+const soon = 20 * time.Second
+
+// process returns the running server, adopting one that runs already; nil when there is none.
+func (n *Node) process() *pgserver.Process {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.proc != nil {
+		if n.proc.Running() {
+			return n.proc
+		}
+		n.retire()
+	}
+	p, err := pgserver.Adopt(n.cfg.DataDir)
+	if err != nil {
+		return nil
+	}
+	n.take(p)
+	return p
+}
+
+// take makes p the server. The caller holds mu.
+func (n *Node) take(p *pgserver.Process) {
+	now := time.Now()
+	n.proc, n.life = p, life{since: now, answered: now}
+	n.asked, n.settling = asked{}, nil
+	n.spawn(func(ctx context.Context) {
+		select {
+		case <-p.Exited():
+			n.signal()
+		case <-ctx.Done():
+		}
+	})
+}
+
+// retire forgets a server that has ended, and counts its end if nobody asked for it. The caller holds mu.
+func (n *Node) retire() {
+	if !n.memory.Get().Asked {
+		n.cfg.Log.Warn().Stringer("exit", n.proc.Exit()).Dur("ran", time.Since(n.life.since)).Msg("server ended")
+		if time.Since(n.life.since) < soon {
+			n.failedStart()
+		} else {
+			n.starts.count = 1
+		}
+	}
+	_ = n.proc.Close() // it has ended: nothing is left to watch
+	n.proc, n.life = nil, life{}
+	n.commitAt = time.Time{}
+}
+
+// failedStart counts a start and sets the pause before the next: none after the first, then growing up to 30 s. The caller holds mu.
+func (n *Node) failedStart() {
+	goal := n.memory.Get().Goal.Stamp
+	if n.starts.goal != goal {
+		n.starts = starts{goal: goal}
+	}
+	n.starts.count++
+	pause := time.Duration(0)
+	if n.starts.count > 1 {
+		pause = min(250*time.Millisecond<<min(n.starts.count-2, 10), 30*time.Second)
+	}
+	n.starts.next = time.Now().Add(pause)
+}
+
+// hungAfter is how long new connections may go unanswered before the server counts as hung: twice node_lost_after, for a loaded machine is not a
+// dead one.
+func (n *Node) hungAfter() time.Duration { return 2 * ms(n.settings().NodeLostAfterMS) }
+
+// knock opens a fresh connection and says what the server is by its answer.
+func (n *Node) knock(ctx context.Context) fsm.ServerStatus {
+	ctx, cancel := context.WithTimeout(ctx, max(ms(n.settings().ProbeTimeoutMS), time.Second))
+	defer cancel()
+	r := probe.Probe(ctx, probe.Target{Host: n.cfg.SocketDir, Port: n.cfg.Port, User: n.cfg.Superuser, Database: "postgres"})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.proc == nil {
+		return fsm.ServerStopped
+	}
+	switch {
+	case r.Status.Serving():
+		n.life.answered, n.life.up = time.Now(), true
+		return fsm.ServerRunning
+	case r.Status == probe.Starting || r.Status == probe.Stopping:
+		n.life.answered = time.Now()
+		return fsm.ServerStarting
+	case time.Since(n.life.answered) > n.hungAfter() && n.life.up:
+		return fsm.ServerHung
+	case n.life.up:
+		return fsm.ServerRunning
+	default:
+		return fsm.ServerStarting
+	}
+}
+
+// downStatus names the condition of a node without a server process.
+func (n *Node) downStatus(kind fsm.DataKind) fsm.ServerStatus {
+	mem := n.memory.Get()
+	switch {
+	case kind == fsm.DataAbsent:
+		return fsm.ServerAbsent
+	case !mem.Asked && mem.Generation > 0 && mem.State != "":
+		return fsm.ServerCrashed
+	default:
+		return fsm.ServerStopped
+	}
+}
+
+// awaitReady waits until the server is up, at most for limit; a server that is still recovering then is no error.
+func (n *Node) awaitReady(ctx context.Context, p *pgserver.Process, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_, err := p.WaitReady(ctx)
+	if _, ended := errors.AsType[*pgserver.StartError](err); ended {
+		return err
+	}
+	if err == nil {
+		n.mu.Lock()
+		n.life.up, n.life.answered = true, time.Now()
+		n.mu.Unlock()
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/autoctl/autoctl/fsm"
+)
+
+// sight is one look at the server.
+type sight struct {
+	at        time.Time
+	status    fsm.ServerStatus
+	recovery  bool
+	timeline  fsm.Timeline
+	position  fsm.LSN // flushed here; of a standby, the greatest of received and replayed
+	replayed  fsm.LSN
+	receiver  int // its pid; 0 for none
+	streaming bool
+	heard     time.Time // when the receiver last heard from its sender, by the server's clock
+	startup   string    // what the startup process waits for: type:event
+	final     bool
+	standbys  []standbyRow
+	hungSince time.Time
+	stuck     time.Time // since when a standby has not streamed and nothing moved
+	version   int
+}
+
+// standbyRow is one walsender.
+type standbyRow struct {
+	pid    int
+	name   string
+	state  string
+	sync   string
+	flush  fsm.LSN
+	active bool // it holds the slot of its name
+}
+
+// blocked says that replay waits for client sessions (S12).
+func (s sight) blocked() bool {
+	return strings.Contains(s.startup, "RecoveryConflict") || strings.HasPrefix(s.startup, "Lock:") || strings.HasPrefix(s.startup, "BufferPin:")
+}
+
+// drained says that the startup process has read all that there is, and waits for more (S7).
+func (s sight) readAll() bool {
+	return strings.HasSuffix(s.startup, ":RecoveryRetrieveRetryInterval") || strings.HasSuffix(s.startup, ":RecoveryWalStream")
+}
+
+const sightQuery = `
+	select r, coalesce(case when r then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end, '0/0')::text,
+	       coalesce(case when r then pg_last_wal_replay_lsn() end, '0/0')::text,
+	       case when r then '' else pg_walfile_name(pg_current_wal_flush_lsn()) end,
+	       coalesce((select pid from pg_stat_wal_receiver), 0),
+	       coalesce((select status from pg_stat_wal_receiver), ''),
+	       coalesce((select last_msg_receipt_time from pg_stat_wal_receiver), 'epoch'::timestamptz),
+	       coalesce((select coalesce(wait_event_type, '') || ':' || coalesce(wait_event, '') from pg_stat_activity where backend_type = 'startup'), ''),
+	       current_setting('server_version_num')::int
+	from (select pg_is_in_recovery() as r) x`
+
+const standbyQuery = `
+	select r.pid, r.application_name, r.state, r.sync_state, coalesce(r.flush_lsn, '0/0')::text,
+	       exists (select from pg_replication_slots s where s.active_pid = r.pid and s.slot_name = r.application_name)
+	from pg_stat_replication r where r.application_name like 'autoctl\_standby\_%'`
+
+// look asks the server how it is, and remembers the answer as the newest sight.
+func (n *Node) look(ctx context.Context) sight {
+	s := n.lookOnce(ctx)
+	if s.status == fsm.ServerRunning && s.recovery && s.receiver == 0 && !s.final && s.readAll() {
+		// Two looks with the same replay position, the startup process waiting at both: it has read everything (S7).
+		t := time.NewTimer(3 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+		again := n.lookOnce(ctx)
+		again.final = again.status == fsm.ServerRunning && again.recovery && again.receiver == 0 && again.readAll() && again.replayed == s.replayed
+		s = again
+	}
+	n.keep(s)
+	return s
+}
+
+func (n *Node) lookOnce(ctx context.Context) sight {
+	s := sight{at: time.Now(), status: fsm.ServerStopped}
+	p := n.process()
+	if p == nil {
+		n.dropSession()
+		return s
+	}
+	if s.status = n.knock(ctx); s.status == fsm.ServerStarting || s.status == fsm.ServerStopped {
+		return s
+	}
+	var received, replayed, walfile, state string
+	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, sightQuery).Scan(&s.recovery, &received, &replayed, &walfile, &s.receiver, &state, &s.heard, &s.startup, &s.version)
+	})
+	if err != nil {
+		n.cfg.Log.Debug().Err(err).Msg("server asked in vain")
+		if s.status == fsm.ServerRunning {
+			s.status = n.unanswered()
+		}
+		return s
+	}
+	s.status = n.answeredNow(s.status)
+	s.streaming = state == "streaming"
+	n.measure(ctx, &s, received, replayed, walfile)
+	if !s.recovery {
+		s.standbys = n.lookStandbys(ctx)
+	}
+	return s
+}
+
+// unanswered is the status of a server that admits connections and does not answer questions: hung once that has gone on.
+func (n *Node) unanswered() fsm.ServerStatus {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.sight.status == fsm.ServerHung || !n.life.tried.IsZero() && time.Since(n.life.tried) > n.hungAfter() {
+		return fsm.ServerHung
+	}
+	if n.life.tried.IsZero() {
+		n.life.tried = time.Now()
+	}
+	return fsm.ServerStarting
+}
+
+// answeredNow notes an answer on the persistent session. It does not make a postmaster that admits nobody healthy.
+func (n *Node) answeredNow(s fsm.ServerStatus) fsm.ServerStatus {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.life.tried = time.Time{}
+	return s
+}
+
+// measure derives positions and the timeline.
+func (n *Node) measure(_ context.Context, s *sight, received, replayed, walfile string) {
+	flushed, _ := fsm.ParseLSN(received) // PostgreSQL's own text
+	if !s.recovery {
+		s.position = flushed
+		s.timeline = timelineOf(walfile)
+		return
+	}
+	s.replayed, _ = fsm.ParseLSN(replayed)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.receiver != 0 && n.life.received != 0 && flushed > n.life.received {
+		n.life.moved = true
+	}
+	if s.receiver != 0 {
+		n.life.received = flushed
+	}
+	s.position = s.replayed
+	if n.life.moved || flushed > s.replayed {
+		s.position = max(s.position, flushed)
+	}
+	if s.receiver == 0 && n.life.moved && s.blocked() {
+		s.final = true // replay waits for a client; what was received is known
+	}
+	s.timeline = n.endTimeline(s.position)
+}
+
+// lookStandbys returns the walsenders of standbys.
+func (n *Node) lookStandbys(ctx context.Context) []standbyRow {
+	var list []standbyRow
+	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		rows, err := c.Query(ctx, standbyQuery)
+		if err != nil {
+			return fmt.Errorf("list standbys: %w", err)
+		}
+		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (standbyRow, error) {
+			var r standbyRow
+			var flush string
+			err := row.Scan(&r.pid, &r.name, &r.state, &r.sync, &flush, &r.active)
+			r.flush, _ = fsm.ParseLSN(flush)
+			return r, err
+		})
+		return err
+	})
+	if err != nil {
+		n.cfg.Log.Debug().Err(err).Msg("standbys not seen")
+	}
+	return list
+}
+
+// keep makes s the newest sight and says so if it is news.
+func (n *Node) keep(s sight) {
+	n.mu.Lock()
+	was := n.sight
+	if s.status == fsm.ServerHung && !was.hungSince.IsZero() {
+		s.hungSince = was.hungSince
+	} else if s.status == fsm.ServerHung {
+		s.hungSince = s.at
+	}
+	if s.status == fsm.ServerRunning && s.recovery && !s.streaming {
+		s.stuck = s.at
+		if !was.stuck.IsZero() && was.position == s.position && was.replayed == s.replayed {
+			s.stuck = was.stuck
+		}
+	}
+	if s.status == fsm.ServerRunning && !s.recovery && n.life.writable.IsZero() && n.proc != nil {
+		n.life.writable, n.life.gateEnd = s.at, s.position
+	}
+	n.sight = s
+	news := n.track(s)
+	news = news || was.status != s.status || was.recovery != s.recovery || was.final != s.final || was.streaming != s.streaming || was.timeline != s.timeline
+	n.mu.Unlock()
+	if news {
+		n.signal()
+	}
+}
+
+// watchServer looks at every heartbeat, whatever the executor does.
+func (n *Node) watchServer(ctx context.Context) {
+	every(ctx, n.heartbeat, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+		defer cancel()
+		n.look(ctx)
+	})
+}
+
+// newest returns the newest sight.
+func (n *Node) newest() sight {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sight
+}
+
+func timelineOf(walfile string) fsm.Timeline {
+	if len(walfile) < 8 {
+		return 0
+	}
+	var t uint32
+	if _, err := fmt.Sscanf(walfile[:8], "%X", &t); err != nil {
+		return 0
+	}
+	return fsm.Timeline(t)
+}

@@ -1,0 +1,184 @@
+package local
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver/controldata"
+	"github.com/autoctl/autoctl/internal/pgserver/disk"
+)
+
+// placeholder is the content of history files that only keep PostgreSQL from using a timeline number (S3). They exist while pg_promote runs.
+var placeholder = []byte("# autoctl: this number is not to be used\n")
+
+// histories returns the timelines for which pg_wal holds a history file, placeholders and all, in ascending order.
+func histories(dataDir string) ([]fsm.Timeline, error) {
+	entries, err := os.ReadDir(filepath.Join(dataDir, "pg_wal"))
+	if err != nil {
+		return nil, fmt.Errorf("list pg_wal: %w", err)
+	}
+	var list []fsm.Timeline
+	for _, e := range entries {
+		stem, ok := strings.CutSuffix(e.Name(), ".history")
+		if !ok || len(stem) != 8 {
+			continue
+		}
+		if t, err := strconv.ParseUint(stem, 16, 32); err == nil {
+			list = append(list, fsm.Timeline(t))
+		}
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+func historyPath(dataDir string, t fsm.Timeline) string {
+	return filepath.Join(dataDir, "pg_wal", controldata.HistoryName(t))
+}
+
+func isPlaceholder(dataDir string, t fsm.Timeline) bool {
+	content, err := os.ReadFile(historyPath(dataDir, t))
+	return err == nil && bytes.Equal(content, placeholder)
+}
+
+// lineage returns the history of a timeline; one without a history file is taken for the first.
+func lineage(dataDir string, t fsm.Timeline) fsm.Lineage {
+	if t == 0 {
+		return nil
+	}
+	h, err := controldata.ReadHistory(dataDir, t)
+	if err != nil {
+		return fsm.Lineage{{Timeline: t}}
+	}
+	return h.Lineage(t)
+}
+
+// endTimeline returns the timeline to which the last record before end belongs. Neither the newest history file nor pg_control tells: a standby
+// fetches the history of a timeline before its log, and keeps it when its own log turns out to have left that history behind (S6). What tells is
+// the log itself: the newest timeline on whose segment file the page of the last byte is really written. The caller holds mu.
+func (n *Node) endTimeline(end fsm.LSN) fsm.Timeline {
+	control := n.data.control()
+	known := max(control.Timeline, control.MinRecoveryTimeline)
+	if end == 0 {
+		return known
+	}
+	list, err := histories(n.cfg.DataDir)
+	if err != nil {
+		return known
+	}
+	for _, t := range slices.Backward(list) {
+		l := lineage(n.cfg.DataDir, t)
+		if isPlaceholder(n.cfg.DataDir, t) || len(l) < 2 || l[len(l)-1].Begin >= end {
+			continue
+		}
+		if written(n.cfg.DataDir, t, end-1, control.WALSegmentSize) {
+			return t
+		}
+	}
+	if written(n.cfg.DataDir, 1, end-1, control.WALSegmentSize) {
+		return 1
+	}
+	return known
+}
+
+// The parts of a WAL page header (src/include/access/xlog_internal.h), the same in all supported versions.
+const (
+	pageSize      = 8192
+	headerTLI     = 4
+	headerAddress = 8
+	headerLength  = 16
+)
+
+// written says whether the page with byte at of a timeline's log is on disk, and not what a recycled segment held before.
+func written(dataDir string, t fsm.Timeline, at fsm.LSN, segment int64) bool {
+	if segment <= 0 {
+		segment = 16 << 20
+	}
+	per := uint64(1<<32) / uint64(segment)
+	no := uint64(at) / uint64(segment)
+	name := fmt.Sprintf("%08X%08X%08X", uint32(t), uint32(no/per), uint32(no%per))
+	f, err := os.Open(filepath.Join(dataDir, "pg_wal", name))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	page := uint64(at) / pageSize * pageSize
+	header := make([]byte, headerLength)
+	if _, err := f.ReadAt(header, int64(page%uint64(segment))); err != nil && !errors.Is(err, io.EOF) {
+		return false
+	}
+	return binary.NativeEndian.Uint64(header[headerAddress:]) == page && binary.NativeEndian.Uint32(header[headerTLI:]) <= uint32(t)
+}
+
+// sweepHistories removes what an interrupted promotion left: placeholders, and the history of a promotion that was begun here and never came to be.
+// PostgreSQL would follow either at its next start (S3).
+func (n *Node) sweepHistories(control controldata.ControlData) error {
+	list, err := histories(n.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	l := lineage(n.cfg.DataDir, max(control.Timeline, control.MinRecoveryTimeline))
+	onLine := func(t fsm.Timeline) bool {
+		return slices.ContainsFunc(l, func(b fsm.Branch) bool { return b.Timeline == t })
+	}
+	for _, t := range list {
+		begun := slices.ContainsFunc(n.memory.Get().Promotions, func(p fsm.Promotion) bool { return p.Timeline == t })
+		if isPlaceholder(n.cfg.DataDir, t) || begun && !onLine(t) {
+			if _, err := disk.Remove(historyPath(n.cfg.DataDir, t)); err != nil {
+				return fmt.Errorf("remove history of an unfinished promotion: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// placePlaceholders makes target the only number that pg_promote can choose: it takes the one after the last history file without a gap.
+func (n *Node) placePlaceholders(present, target fsm.Timeline) error {
+	list, err := histories(n.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	for _, t := range list {
+		if t >= target && !isPlaceholder(n.cfg.DataDir, t) {
+			return fmt.Errorf("promote to timeline %d: history of timeline %d is there already", target, t)
+		}
+	}
+	for t := present + 1; t < target; t++ {
+		if slices.Contains(list, t) {
+			continue
+		}
+		if _, err := disk.WriteFile(historyPath(n.cfg.DataDir, t), placeholder, 0o600); err != nil {
+			return fmt.Errorf("place history of timeline %d: %w", t, err)
+		}
+	}
+	return nil
+}
+
+// removePlaceholders removes all placeholders, durably.
+func (n *Node) removePlaceholders() error {
+	list, err := histories(n.cfg.DataDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, t := range list {
+		if !isPlaceholder(n.cfg.DataDir, t) {
+			continue
+		}
+		if _, err := disk.Remove(historyPath(n.cfg.DataDir, t)); err != nil {
+			return fmt.Errorf("remove placeholder: %w", err)
+		}
+	}
+	return nil
+}

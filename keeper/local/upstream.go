@@ -1,0 +1,225 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
+	"github.com/autoctl/autoctl/internal/pgserver/controldata"
+	"github.com/autoctl/autoctl/internal/pgserver/probe"
+)
+
+// asked is what an upstream last said of itself, for a moment: the executor looks many times a second while it waits.
+type asked struct {
+	at       time.Time
+	upstream fsm.Upstream
+	facts    *fsm.UpstreamFacts
+}
+
+// askedFor is how long an answer is good, and askTimeout how long it may take.
+const (
+	askedFor   = 50 * time.Millisecond
+	askTimeout = 4 * time.Second
+)
+
+// askUpstream fills in the upstream's own facts, or that it is silent.
+func (n *Node) askUpstream(ctx context.Context, goal fsm.Goal, f *fsm.Facts) {
+	if goal.Upstream == nil {
+		return
+	}
+	n.mu.Lock()
+	last := n.asked
+	n.mu.Unlock()
+	if last.facts == nil || last.upstream != *goal.Upstream || time.Since(last.at) > askedFor {
+		facts, err := n.ask(ctx, goal, max(f.Data.Checkpoint, f.Server.Position.LSN))
+		if err != nil {
+			n.cfg.Log.Debug().Err(err).Msg("upstream does not answer")
+		}
+		last = asked{at: time.Now(), upstream: *goal.Upstream, facts: facts}
+		n.mu.Lock()
+		n.asked = last
+		n.mu.Unlock()
+	}
+	f.Upstream, f.Silent = last.facts, last.facts == nil
+}
+
+// replication opens a replication connection to a database of the upstream: it takes replication commands and plain SQL.
+func (n *Node) replication(ctx context.Context, u fsm.Upstream) (*pgconn.PgConn, error) {
+	params := n.conninfo(u, fmt.Sprintf("autoctl_ask_%d", n.memory.Get().Node), "postgres")
+	params["replication"] = "database"
+	for _, tcp := range []string{"keepalives_idle", "keepalives_interval", "keepalives_count"} {
+		delete(params, tcp) // libpq's; an answer here has a deadline anyway
+	}
+	text, err := params.Render()
+	if err != nil {
+		return nil, fmt.Errorf("connect to the upstream: %w", err)
+	}
+	conn, err := pgconn.Connect(ctx, text)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the upstream: %w", err)
+	}
+	return conn, nil
+}
+
+// ask asks the upstream for its identity, history, control file, slot and size. end is how far our own log reaches.
+func (n *Node) ask(ctx context.Context, goal fsm.Goal, end fsm.LSN) (*fsm.UpstreamFacts, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	conn, err := n.replication(ctx, *goal.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	id, err := pglogrepl.IdentifySystem(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("identify the upstream: %w", err)
+	}
+	f := &fsm.UpstreamFacts{Node: goal.Upstream.Node}
+	if f.SystemID, err = strconv.ParseUint(id.SystemID, 10, 64); err != nil {
+		return nil, fmt.Errorf("identify the upstream: %w", err)
+	}
+	if f.Lineage, err = upstreamLineage(ctx, conn, fsm.Timeline(id.Timeline)); err != nil {
+		return nil, err
+	}
+	row, err := query(ctx, conn, `select pg_is_in_recovery()::text, (select timeline_id from pg_control_checkpoint())::text,
+		coalesce((select wal_status from pg_replication_slots where slot_name = '`+n.ownName()+`'), ''),
+		coalesce((select restart_lsn from pg_replication_slots where slot_name = '`+n.ownName()+`'), '0/0')::text`)
+	if err != nil || len(row) != 1 {
+		return nil, fmt.Errorf("ask the upstream for its state: %w", err)
+	}
+	f.Primary = row[0][0] == "false"
+	tli, err := strconv.ParseUint(row[0][1], 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("ask the upstream for its state: %w", err)
+	}
+	f.ControlTimeline = fsm.Timeline(tli)
+	kept, _ := fsm.ParseLSN(row[0][3])
+	// PostgreSQL asks from the beginning of the segment.
+	f.LostSlot = row[0][2] == "lost" || kept != 0 && end != 0 && kept > end
+	return f, n.askSize(ctx, conn)
+}
+
+func upstreamLineage(ctx context.Context, conn *pgconn.PgConn, tli fsm.Timeline) (fsm.Lineage, error) {
+	if tli == 1 {
+		return fsm.Lineage{{Timeline: 1}}, nil
+	}
+	h, err := pglogrepl.TimelineHistory(ctx, conn, int32(tli))
+	if err != nil {
+		return nil, fmt.Errorf("fetch the upstream's history: %w", err)
+	}
+	history, err := controldata.ParseHistory(h.Content)
+	if err != nil {
+		return nil, fmt.Errorf("fetch the upstream's history: %w", err)
+	}
+	return history.Lineage(tli), nil
+}
+
+// askSize learns what a copy would need. It is asked where the plan asks the upstream at all, which is not often.
+func (n *Node) askSize(ctx context.Context, conn *pgconn.PgConn) error {
+	rows, err := query(ctx, conn, `select oid::text, pg_tablespace_location(oid), coalesce(pg_tablespace_size(oid), 0)::text from pg_tablespace`)
+	if err != nil {
+		return fmt.Errorf("ask the upstream for its size: %w", err)
+	}
+	var src source
+	for _, r := range rows {
+		size, _ := strconv.ParseInt(r[2], 10, 64)
+		if r[1] == "" {
+			src.bytes += size
+			continue
+		}
+		oid, _ := strconv.ParseUint(r[0], 10, 32)
+		src.tablespaces = append(src.tablespaces, pgserver.SourceTablespace{OID: uint32(oid), Location: r[1], Bytes: size})
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.source = src
+	return nil
+}
+
+// query runs one statement by the simple protocol, the only one on a replication connection.
+func query(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, error) {
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	if len(results) == 0 {
+		return nil, errors.New("no answer")
+	}
+	var rows [][]string
+	for _, r := range results[0].Rows {
+		row := make([]string, len(r))
+		for i, v := range r {
+			row[i] = string(v)
+		}
+		rows = append(rows, row)
+	}
+	return rows, results[0].Err
+}
+
+// upstreamSeen is when the upstream last showed that it lives.
+type upstreamSeen struct {
+	node  fsm.NodeID
+	at    time.Time
+	heard time.Time // the receiver's last message by the server's clock: only that it changes counts
+}
+
+// watchUpstream probes the upstream at every heartbeat: the age of WAL messages alone says nothing on an idle pair (S17).
+func (n *Node) watchUpstream(ctx context.Context) {
+	every(ctx, n.heartbeat, func(ctx context.Context) {
+		u := n.memory.Get().Goal.Upstream
+		if u == nil {
+			u = n.lastUpstream()
+		}
+		if u == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, ms(n.settings().ProbeTimeoutMS))
+		defer cancel()
+		r := probe.Probe(ctx, probe.Target{Host: u.Host, Port: u.Port, User: Prober, Database: "postgres"})
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.upstream.node != u.Node {
+			n.upstream = upstreamSeen{node: u.Node}
+		}
+		if r.Status.Serving() {
+			n.upstream.at = time.Now()
+		}
+		if s := n.sight; s.streaming && !s.heard.Equal(n.upstream.heard) {
+			n.upstream.heard, n.upstream.at = s.heard, time.Now()
+		}
+	})
+}
+
+// lastUpstream is who was followed before an election: its standbys go on watching it, for it may come back.
+func (n *Node) lastUpstream() *fsm.Upstream {
+	goal := n.memory.Get().Goal
+	if goal.State != fsm.StateReportLSN {
+		return nil
+	}
+	n.mu.Lock()
+	node := n.upstream.node
+	n.mu.Unlock()
+	for _, p := range goal.Peers {
+		if p.Node == node {
+			return &fsm.Upstream{Node: p.Node, Host: p.Host, Port: p.Port}
+		}
+	}
+	return nil
+}
+
+// primarySeen is the age of the last proof that the upstream lives, in ms; -1 for none.
+func (n *Node) primarySeen() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.upstream.at.IsZero() {
+		return -1
+	}
+	return time.Since(n.upstream.at).Milliseconds()
+}

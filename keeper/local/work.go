@@ -1,0 +1,197 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
+)
+
+// initDB creates the cluster; what an interrupted initdb left is removed first. The superuser has no password: it comes by the Unix socket.
+func (n *Node) initDB(ctx context.Context) error {
+	interrupted := n.memory.Get().Busy == fsm.BusyInit
+	if err := n.memory.Update(func(m *fsm.Memory) { m.BeginInit() }); err != nil {
+		return err
+	}
+	if err := pgserver.EndStrayTools(ctx, n.cfg.DataDir); err != nil {
+		return fmt.Errorf("initialise cluster: %w", err)
+	}
+	if interrupted {
+		if err := emptyDir(n.cfg.DataDir); err != nil {
+			return fmt.Errorf("initialise cluster: %w", err)
+		}
+	}
+	host := n.cfg.Auth
+	if host == "cert" {
+		host = "scram-sha-256"
+	}
+	c := pgserver.InitConfig{DataDir: n.cfg.DataDir, Superuser: n.cfg.Superuser, AuthLocal: "peer", AuthHost: host, NoSync: n.cfg.NoSync}
+	if n.cfg.Auth == "trust" {
+		c.AuthLocal = "trust"
+	}
+	if err := pgserver.InitDB(ctx, n.cfg.Binaries, c); err != nil {
+		return fmt.Errorf("initialise cluster: %w", err)
+	}
+	n.forgetData()
+	return n.memory.Update(func(m *fsm.Memory) { m.EndWork() })
+}
+
+// emptyDir removes what is in a directory, and leaves the directory: it may be a mount point.
+func emptyDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == "lost+found" {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// progress returns a function that shows how far long work is, and one that ends showing it.
+func (n *Node) progress(kind, text string) (func(pgserver.Progress), func()) {
+	show := func(a *fsm.Activity) {
+		n.mu.Lock()
+		n.activity = a
+		n.mu.Unlock()
+	}
+	show(&fsm.Activity{Kind: kind, Text: text})
+	return func(p pgserver.Progress) { show(&fsm.Activity{Kind: kind, Done: p.Done, Total: p.Total, Text: text}) }, func() { show(nil) }
+}
+
+func (n *Node) secret() pgserver.Secret {
+	if n.cfg.PasswordFile == "" {
+		return pgserver.Secret{}
+	}
+	return pgserver.Secret{PassFile: n.passfile()}
+}
+
+// recover ends the crash recovery of a stopped directory, so that it can be rewound.
+func (n *Node) recover(ctx context.Context) error {
+	_, end := n.progress("recovery", "crash recovery before a rewind")
+	defer end()
+	d, err := n.inspect(ctx, false)
+	if err != nil {
+		return err
+	}
+	if err := n.sweepHistories(d.Control); err != nil {
+		return err
+	}
+	defer n.forgetData()
+	return pgserver.Recover(ctx, n.cfg.Binaries, pgserver.RecoverConfig{DataDir: n.cfg.DataDir, LogFile: n.cfg.LogFile})
+}
+
+// rewind takes the data back to where its history left the upstream's. What is undone was never acknowledged, or an operator has given it up;
+// where it lay is logged first (P6).
+func (n *Node) rewind(ctx context.Context, goal fsm.Goal) error {
+	d, err := n.inspect(ctx, false)
+	if err != nil {
+		return err
+	}
+	if err := n.memory.Update(func(m *fsm.Memory) { m.BeginRewind() }); err != nil {
+		return err
+	}
+	defer n.forgetData()
+	n.cfg.Log.Warn().Stringer("checkpoint", d.Control.Checkpoint).Stringer("end", d.Control.MinRecoveryEnd).
+		Uint32("timeline", uint32(d.Control.Timeline)).Int64("upstream", int64(goal.Upstream.Node)).Msg("data are rewound")
+	conninfo, err := n.conninfo(*goal.Upstream, fmt.Sprintf("autoctl_rewind_%d", goal.Node), "postgres").Render()
+	if err != nil {
+		return fmt.Errorf("rewind: %w", err)
+	}
+	show, end := n.progress("rewind", fmt.Sprintf("pg_rewind from node %d", goal.Upstream.Node))
+	defer end()
+	result, err := pgserver.Rewind(ctx, n.cfg.Binaries, pgserver.RewindConfig{DataDir: n.cfg.DataDir, Source: conninfo, Secret: n.secret(), Progress: show})
+	if err != nil {
+		return n.rewindFailed(err)
+	}
+	n.cfg.Log.Info().Bool("rewound", result.Rewound).Stringer("diverged", result.Diverged).Msg("rewind ended")
+	if _, err := pgserver.SetStandbySignal(n.cfg.DataDir); err != nil {
+		return err
+	}
+	return n.memory.Update(func(m *fsm.Memory) { m.EndWork() })
+}
+
+// rewindFailed keeps data that was not touched, and goes to a copy where another attempt would end the same way.
+func (n *Node) rewindFailed(err error) error {
+	r, ok := errors.AsType[*pgserver.RewindError](err)
+	if !ok {
+		return err
+	}
+	again := r.Reason == pgserver.RewindConnection || r.Reason == pgserver.RewindInterrupted || r.Reason == pgserver.RewindNotClean
+	return errors.Join(err, n.memory.Update(func(m *fsm.Memory) {
+		if !r.Touched {
+			m.Busy = fsm.BusyNone
+		}
+		if !again {
+			m.Climb(fsm.RungCopy, err.Error())
+		}
+	}))
+}
+
+// copy makes a base backup beside the data. It streams the log through this node's own slot, so that what comes after the copy is kept for it.
+func (n *Node) copy(ctx context.Context, goal fsm.Goal) error {
+	if err := n.memory.Update(func(m *fsm.Memory) { m.BeginCopy() }); err != nil {
+		return err
+	}
+	staging, err := n.staging(ctx)
+	if err != nil {
+		return err
+	}
+	conninfo, err := n.conninfo(*goal.Upstream, fmt.Sprintf("autoctl_copy_%d", goal.Node), "").Render()
+	if err != nil {
+		return fmt.Errorf("copy: %w", err)
+	}
+	n.mu.Lock()
+	src := n.source
+	n.mu.Unlock()
+	show, end := n.progress("basebackup", fmt.Sprintf("pg_basebackup from node %d", goal.Upstream.Node))
+	defer end()
+	defer n.forgetData()
+	return pgserver.BaseBackup(ctx, n.cfg.Binaries, pgserver.BackupConfig{
+		Staging: staging, Label: copyLabel(goal), Source: conninfo, Secret: n.secret(), Slot: n.ownName(), MaxRate: n.cfg.BackupRate,
+		Bytes: src.bytes, Tablespaces: src.tablespaces, Progress: show, NoSync: n.cfg.NoSync,
+		// A stray start of the copy is read-only, follows nobody, and acknowledges nothing (S8).
+		Finish: func(dir string) error {
+			r, err := n.render(dir, fsm.Files{Standby: true, Peers: goal.Peers, Settings: goal.Settings})
+			if err != nil {
+				return err
+			}
+			_, err = n.write(dir, r)
+			return err
+		},
+	})
+}
+
+// swap exchanges the complete copy with the data. An exchange that was complete before a crash is only written down.
+func (n *Node) swap(ctx context.Context, goal fsm.Goal) error {
+	staging, err := n.staging(ctx)
+	if err != nil {
+		return err
+	}
+	state, _, err := staging.State()
+	if err != nil {
+		return err
+	}
+	defer n.forgetData()
+	if state != pgserver.CopyNone && state != pgserver.CopyPartial {
+		if err := n.memory.Update(func(m *fsm.Memory) { m.BeginSwap(goal) }); err != nil {
+			return err
+		}
+		if err := staging.Swap(); err != nil {
+			return err
+		}
+	}
+	return n.memory.Update(func(m *fsm.Memory) { m.EndWork() })
+}
