@@ -129,11 +129,11 @@ func (k *keeper) listen(ctx context.Context, goals <-chan fsm.Goal) {
 }
 
 func (k *keeper) take(goal fsm.Goal) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.hear != nil {
 		k.hear(goal)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if goal.State != fsm.StateInit && goal.Compare(k.goal.Stamp) > 0 {
 		k.goal = goal
 	}

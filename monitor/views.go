@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"sync"
+	"time"
 
 	"github.com/autoctl/autoctl/fsm"
 )
@@ -69,16 +70,22 @@ func (v *views) node(id fsm.NodeID) *view {
 	return n
 }
 
-// beat notes a heartbeat counter as it was just read. The first look after a restart proves nothing about when the report came: a
-// report that a former run received must not look fresh.
-func (v *views) beat(id fsm.NodeID, beats int64) {
+// beat notes a heartbeat counter as it was just read, and reports whether the node is heard after a silence: nothing else tells, as a
+// report that says the same as the last one calls for no decision.
+//
+// The first look after a restart proves nothing about when the report came: one that a former run received must not look fresh.
+func (v *views) beat(id fsm.NodeID, beats int64) (back bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	n := v.node(id)
 	if n.beats >= 0 && n.beats != beats && beats > 0 {
-		n.heard = v.now()
+		now := v.now()
+		silence := time.Duration(v.settings.NodeLostAfterMS) * time.Millisecond / 2
+		back = n.heard == never || now.Sub(n.heard) > silence
+		n.heard = now
 	}
 	n.beats = beats
+	return back
 }
 
 // probeResult notes a probe, and reports whether the node's health changed by it.

@@ -120,7 +120,9 @@ func (s *Server) look(ctx context.Context, conn *pgx.Conn) ([]watched, error) {
 	var w watched
 	ids := map[fsm.NodeID]bool{}
 	_, err = pgx.ForEachRow(rows, []any{&w.ID, &w.Key.Formation, &w.Key.Number, &w.Host, &w.Port, &w.Beats}, func() error {
-		s.views.beat(w.ID, w.Beats)
+		if s.views.beat(w.ID, w.Beats) {
+			s.queue.Wake(w.Key)
+		}
 		ids[w.ID] = true
 		nodes = append(nodes, w)
 		return nil
