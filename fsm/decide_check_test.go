@@ -1,0 +1,157 @@
+package fsm
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// reporter is what the checks need of a test: *testing.T and *rapid.T both have it.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// decideChecked asks Decide and holds its answer to the rules that every answer keeps.
+func decideChecked(t reporter, g Group, now Instant) Decision {
+	t.Helper()
+	before := copyOf(t, g)
+	d := Decide(g, now)
+	if diff := cmp.Diff(before, copyOf(t, g)); diff != "" {
+		t.Fatalf("Decide changed its input:\n%s", diff)
+	}
+	if diff := cmp.Diff(copyOf(t, d), copyOf(t, Decide(g, now))); diff != "" {
+		t.Fatalf("Decide is not deterministic:\n%s", diff)
+	}
+	if again := Decide(d.Group, now); again.Changed {
+		t.Fatalf("asked again at once, Decide changes something: %+v; first %+v", again.Events, d.Events)
+	}
+	for _, e := range d.Events {
+		if e.Kind == "oscillation" {
+			t.Fatalf("oscillation: %+v", d.Events)
+		}
+	}
+	if !d.Changed && len(d.Events) > 0 {
+		t.Errorf("events without a change: %+v", d.Events)
+	}
+	checkServing(t, d.Group)
+	checkRecord(t, g, d)
+	checkPush(t, g, d)
+	checkChoice(t, g, d)
+	return d
+}
+
+func copyOf[T any](t reporter, v T) T {
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatalf("marshal: %v", err)
+	}
+	var c T
+	if err := json.Unmarshal(data, &c); err != nil {
+		t.Fatalf("unmarshal: %v", err)
+	}
+	return c
+}
+
+// checkServing: never two nodes with serving goals, and only the newest configuration's primary serves.
+func checkServing(t reporter, g Group) {
+	cur, _ := g.Record.Current()
+	for _, n := range g.Nodes {
+		if n.Goal.State.Serves() && n.ID != cur.Primary.Node && !g.Unproven {
+			t.Errorf("node %s has the goal %s and the record names %d", n.Name, n.Goal.State, cur.Primary.Node)
+		}
+	}
+}
+
+// checkRecord: a change of one epoch is one step (S1), and k never falls to 0 while number_sync_standbys is above.
+func checkRecord(t reporter, was Group, d Decision) {
+	old, ok := was.Record.Current()
+	cur, now := d.Group.Record.Current()
+	if !ok || !now || d.Group.Unproven || was.Unproven || cur.Seq <= old.Seq {
+		return
+	}
+	if cur.Epoch == old.Epoch && cur.Primary.Node == old.Primary.Node && !oneStep(old, cur) {
+		t.Errorf("not one step: %+v to %+v", old, cur)
+	}
+	if d.Group.NumberSync > 0 && cur.K == 0 && old.K > 0 {
+		t.Errorf("k fell to 0 with number_sync_standbys %d", d.Group.NumberSync)
+	}
+	if cur.Epoch == old.Epoch && len(was.Record) > 1 && len(d.Group.Record) > 2 {
+		t.Errorf("a change before the last one had settled: %+v", d.Group.Record)
+	}
+}
+
+func oneStep(a, b Configuration) bool {
+	if a.K == 0 || b.K == 0 {
+		return true // only its primary covers a configuration with k = 0
+	}
+	sub := func(x, y []Member) bool {
+		return !slices.ContainsFunc(x, func(m Member) bool { return !slices.Contains(y, m) })
+	}
+	switch {
+	case a.K != b.K:
+		return slices.Equal(a.Members, b.Members)
+	default:
+		return sub(a.Members, b.Members) || sub(b.Members, a.Members)
+	}
+}
+
+// checkPush: a goal with an old stamp has its old content; a new stamp is above all of before.
+func checkPush(t reporter, was Group, d Decision) {
+	for _, n := range d.Group.Nodes {
+		i := slices.IndexFunc(was.Nodes, func(o Node) bool { return o.ID == n.ID })
+		o := was.Nodes[i]
+		pushed := slices.Contains(d.Push, n.ID)
+		switch {
+		case !pushed && n.Goal.State != StateInit && !sameGoal(n.Goal, o.Goal) && !d.Group.Unproven:
+			t.Errorf("node %s: content changed without a push", n.Name)
+		case pushed && n.Goal.Compare(o.Goal.Stamp) <= 0:
+			t.Errorf("node %s: pushed %v after %v", n.Name, n.Goal.Stamp, o.Goal.Stamp)
+		}
+	}
+}
+
+// checkChoice: whoever is promoted was chosen by votes of this election that cover the record, and has the most of them all.
+func checkChoice(t reporter, was Group, d Decision) {
+	if d.Group.Epoch == was.Epoch || len(was.Record) == 0 || was.Unproven || was.Election == nil {
+		if d.Group.Epoch != was.Epoch && len(was.Record) > 0 && len(d.Group.Record) > 0 && !d.Group.Unproven && !was.Unproven {
+			t.Errorf("a promotion without an election before it")
+		}
+		return
+	}
+	var votes []Member
+	var top Position
+	for i := range was.Nodes {
+		n := &was.Nodes[i]
+		r := n.Report
+		if r == nil {
+			continue
+		}
+		said := r.Vote != nil && r.Vote.Stamp == n.Goal.Stamp && n.Goal.State == StateReportLSN
+		stopped := n.Goal.State == StateDemoted && r.Reached == n.Goal.Stamp && r.Drained != 0
+		forward := n.Goal.State == StateFastForward && n.ID == was.Election.Candidate && r.Obeyed == n.Goal.Stamp
+		if said || stopped || forward {
+			votes = append(votes, Member{n.ID, r.Generation})
+			if r.Position.Compare(top) > 0 {
+				top = r.Position
+			}
+		}
+	}
+	e := d.Group.Election
+	if e == nil {
+		return
+	}
+	for _, c := range was.Record {
+		left := !slices.ContainsFunc(d.Group.Record, func(x Configuration) bool { return x.Seq == c.Seq })
+		if !c.CoveredBy(votes) && !e.AllowDataLoss && !left {
+			t.Errorf("promoted node %d with votes %v that do not cover %+v", e.Candidate, votes, c)
+		}
+	}
+	for _, n := range was.Nodes {
+		if n.ID == e.Candidate && n.Report.Position.Compare(top) < 0 {
+			t.Errorf("promoted node %s at %v, behind the vote %v", n.Name, n.Report.Position, top)
+		}
+	}
+}
