@@ -122,7 +122,10 @@ func (d *decider) amend(e Election) Answer {
 	if e.Preferred != 0 {
 		old.Preferred = e.Preferred
 	}
-	if old.Phase != PhaseVoting {
+	switch p := d.primary(); {
+	case p != nil && p.Goal.State.Drains(): // it may serve again meanwhile, as in any election that nobody planned
+		d.unplan(p, "an operator does not wait for it")
+	case old.Phase != PhaseVoting:
 		old.Planned = false
 		d.askVotes()
 	}

@@ -173,7 +173,7 @@ func (d *decider) follow() bool {
 func (d *decider) maintain() bool {
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if !n.Maintenance || n.Goal.State == StateMaintenance || d.g.Election != nil {
+		if !n.Maintenance || n.Dropping || n.Goal.State == StateMaintenance || d.g.Election != nil {
 			continue
 		}
 		if p := d.primary(); p != nil && p.ID == n.ID {

@@ -117,19 +117,19 @@ func (w *World) peek(n int) (*fsm.Node, bool) {
 
 // react lets the monitor decide on what it knows.
 func (w *World) react() {
-	before := w.group.Epoch
-	forced := w.group.Election != nil && w.group.Election.AllowDataLoss
-	for _, c := range w.group.Commands {
-		forced = forced || c.AllowDataLoss
-	}
 	d := w.opt.decide(w.group, now)
 	w.group, w.refused, w.answers = d.Group, d.Refused, d.Answers
 	w.group.Unplanned = nil
 	for _, id := range d.Forget {
 		w.forget(id)
 	}
-	if forced && w.group.Epoch > before {
-		w.forgiven = w.group.Epoch
+	for _, e := range d.Events {
+		switch e.Kind {
+		case "data_loss":
+			w.forgiven = w.group.Epoch
+		case "oscillation":
+			w.breakPromise("Decide turns in a circle: %s", e.Reason)
+		}
 	}
 }
 
