@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,9 +9,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/autoctl/autoctl/internal/tlscert"
+	"github.com/autoctl/autoctl/keeper"
 )
 
 func (a *app) configCommand() *cobra.Command {
@@ -65,12 +68,51 @@ func (a *app) configCheck() *cobra.Command {
 					return attempt(err, "config check %s", path)
 				}
 			}
-			doc := map[string]any{"file": path, "ok": true, "warnings": []string{}}
-			return a.print(doc, func(w io.Writer) { fmt.Fprintf(w, "%s is fine.\n", path) })
+			warnings := l.weakCommits(cmd.Context())
+			doc := map[string]any{"file": path, "ok": true, "warnings": warnings}
+			return a.print(doc, func(w io.Writer) {
+				fmt.Fprintf(w, "%s is fine.\n", path)
+				for _, warning := range warnings {
+					fmt.Fprintf(w, "warning: %s\n", warning)
+				}
+			})
 		},
 	}
 	t = bindLocal(cmd)
 	return leaf(cmd, cobra.NoArgs)
+}
+
+// weakCommits names the roles and databases whose sessions begin with a synchronous_commit that acknowledges before a standby
+// has the commit: they are outside of what autoctl promises (S15). Without a server that answers there is nothing to name.
+func (l *loaded) weakCommits(ctx context.Context) []string {
+	warnings := []string{}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	config, err := pgx.ParseConfig("sslmode=disable dbname=postgres")
+	if err != nil || l.Role != roleKeeper {
+		return warnings
+	}
+	config.Host, config.Port, config.Password, config.Fallbacks = keeper.SocketDir(l.keeperConfig()), uint16(l.PostgreSQL.Port), "", nil
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return append(warnings, "the server does not answer on its socket: roles and databases were not looked at")
+	}
+	defer conn.Close(ctx)
+	const query = `select coalesce('role ' || quote_ident(rolname), 'all roles') || coalesce(', database ' || quote_ident(datname), '') || ': ' || s
+		from pg_db_role_setting left join pg_roles r on r.oid = setrole left join pg_database d on d.oid = setdatabase, unnest(setconfig) s
+		where s ~ '^synchronous_commit=(off|local|remote_write)$' order by 1`
+	rows, err := conn.Query(ctx, query)
+	if err != nil {
+		return append(warnings, "roles and databases were not looked at: "+err.Error())
+	}
+	weak, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return append(warnings, "roles and databases were not looked at: "+err.Error())
+	}
+	for _, w := range weak {
+		warnings = append(warnings, w+" acknowledges commits before a standby has them: a failover may lose them")
+	}
+	return warnings
 }
 
 func (a *app) configGet() *cobra.Command {

@@ -9,13 +9,6 @@ import (
 	"github.com/autoctl/autoctl/fsm"
 )
 
-// explanation is one group of explain's JSON document.
-type explanation struct {
-	Formation   string          `json:"formation"`
-	Group       int             `json:"group"`
-	Explanation fsm.Explanation `json:"explanation"`
-}
-
 func (a *app) explainCommand() *cobra.Command {
 	var t *target
 	cmd := &cobra.Command{
@@ -26,7 +19,7 @@ func (a *app) explainCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				docs := []explanation{}
+				docs := []fsm.Explanation{}
 				for _, g := range f.Groups {
 					if s.group >= 0 && g.Group != s.group {
 						continue
@@ -35,7 +28,7 @@ func (a *app) explainCommand() *cobra.Command {
 					if err != nil {
 						return err
 					}
-					docs = append(docs, explanation{f.Name, g.Group, fsm.Explain(group, now)})
+					docs = append(docs, fsm.Explain(group, now))
 				}
 				if len(docs) == 0 {
 					_, err := s.pick(f)
@@ -46,8 +39,8 @@ func (a *app) explainCommand() *cobra.Command {
 						if i > 0 {
 							fmt.Fprintln(w)
 						}
-						fmt.Fprintf(w, "Formation %s, group %d\n", printable(d.Formation), d.Group)
-						fmt.Fprintln(w, d.Explanation)
+						fmt.Fprintf(w, "Formation %s, group %d: ", printable(d.Formation), d.Group)
+						fmt.Fprint(w, d.Text())
 					}
 				})
 			}), "explain")

@@ -137,9 +137,10 @@ func (s *show) begin(ctx context.Context) error {
 		}
 	}
 	go s.refresh(ctx)
-	if err := s.await(ctx, "one primary and its secondaries", s.healthy); err != nil {
+	if err := s.awaitHealthy(ctx, "one primary and its secondaries"); err != nil {
 		return err
 	}
+	s.screen.say("")
 	s.screen.say("From nothing to a primary with %d secondaries in %.1f s.", s.Nodes-1, time.Since(began).Seconds())
 	return nil
 }
@@ -169,7 +170,7 @@ func (s *show) failover(ctx context.Context) error {
 	if err := s.command(ctx, "perform", "failover", "--monitor", s.uri); err != nil {
 		return err
 	}
-	if err := s.await(ctx, "all nodes in step again", s.healthy); err != nil {
+	if err := s.awaitHealthy(ctx, "all nodes in step again"); err != nil {
 		return err
 	}
 	s.screen.say("")
@@ -195,6 +196,7 @@ func (s *show) kill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer trace()
 	if err := kill9(pid); err != nil {
 		return fmt.Errorf("kill the primary: %w", err)
 	}
@@ -202,10 +204,12 @@ func (s *show) kill(ctx context.Context) error {
 	if err := s.await(ctx, "another primary", moved); err != nil {
 		return err
 	}
-	if err := s.await(ctx, "all nodes in step again", s.healthy); err != nil {
+	if err := s.await(ctx, "writes", func(monitorapi.State) bool { return s.writer.writesSince(mark) }); err != nil {
 		return err
 	}
-	trace()
+	if err := s.awaitHealthy(ctx, "all nodes in step again"); err != nil {
+		return err
+	}
 	s.screen.say("")
 	s.screen.say("Writes paused for %.2f s; %s is a secondary again.", s.writer.gapSince(mark).Seconds(), primary.name)
 	return s.pause(ctx, 2*time.Second)
@@ -226,6 +230,17 @@ func (s *show) count(ctx context.Context) error {
 		return fmt.Errorf("%w: %d of %d", ErrMissing, missing, acknowledged)
 	}
 	s.screen.say("%d rows were acknowledged, and not one of them is missing.", acknowledged)
+	return nil
+}
+
+// awaitHealthy waits for one primary and all others in step, and shows the table.
+func (s *show) awaitHealthy(ctx context.Context, what string) error {
+	if err := s.await(ctx, what, s.healthy); err != nil {
+		return err
+	}
+	if st, err := s.state(ctx); err == nil {
+		s.screen.table(s.Table, st)
+	}
 	return nil
 }
 

@@ -34,10 +34,12 @@ func (s *screen) say(format string, args ...any) {
 	s.draw()
 }
 
-// table replaces the table; without a terminal it becomes part of the story.
-func (s *screen) table(write func(io.Writer, monitorapi.State), st monitorapi.State, w *writer) {
+// update replaces the table on a terminal; elsewhere nothing moves, and [screen.table] prints it where the story wants it.
+func (s *screen) update(write func(io.Writer, monitorapi.State), st monitorapi.State, w *writer) {
+	if !s.terminal {
+		return
+	}
 	var b bytes.Buffer
-	b.WriteString("\n")
 	write(&b, st)
 	if line := w.status(); line != "" {
 		b.WriteString("\n" + line + "\n")
@@ -47,14 +49,20 @@ func (s *screen) table(write func(io.Writer, monitorapi.State), st monitorapi.St
 	if s.frozen {
 		return
 	}
-	if !s.terminal {
-		fmt.Fprintf(s.out, "%s\n", b.String())
-		return
-	}
 	s.erase()
-	s.block = strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+	s.block = append([]string{""}, strings.Split(strings.TrimRight(b.String(), "\n"), "\n")...)
 	s.cut()
 	s.draw()
+}
+
+// table prints the table as part of the story, where there is no terminal that shows it all the time.
+func (s *screen) table(write func(io.Writer, monitorapi.State), st monitorapi.State) {
+	if s.terminal {
+		return
+	}
+	var b bytes.Buffer
+	write(&b, st)
+	s.say("\n%s", strings.TrimRight(b.String(), "\n"))
 }
 
 // cut shortens the table's lines to the terminal's width: a line that wraps would be erased in part only.

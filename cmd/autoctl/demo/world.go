@@ -77,13 +77,9 @@ func (s *show) dial(ctx context.Context) (*monitorapi.Client, error) {
 
 func address(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }
 
-// startNode starts one node. The second waits until the first serves, so that the first is node1.
+// startNode starts one node and waits until the monitor knows it, so that numbers and names go together; the first must serve
+// before others can follow.
 func (s *show) startNode(ctx context.Context, number, port int) error {
-	if number == 2 {
-		if err := s.await(ctx, "the first node", func(st monitorapi.State) bool { return servingName(st) != "" }); err != nil {
-			return err
-		}
-	}
 	name := fmt.Sprintf("node%d", number)
 	p := &process{name: name, dir: s.Dir, data: filepath.Join(s.Dir, name)}
 	args := append([]string{"create", "postgres", "--name", name, "--monitor", s.uri, "--dbname", "demo"}, s.common(name, port)...)
@@ -92,16 +88,18 @@ func (s *show) startNode(ctx context.Context, number, port int) error {
 	}
 	s.nodes = append(s.nodes, p)
 	s.screen.say("%s", "autoctl create postgres --run    ("+address(port)+", "+name+")")
-	return nil
+	return s.await(ctx, name, func(st monitorapi.State) bool {
+		return len(nodesOf(st)) == number && servingName(st) != ""
+	})
 }
 
-// await looks at the state until it is as wanted.
+// await looks at the state until it is as wanted, and leaves the table as it then is.
 func (s *show) await(ctx context.Context, what string, wanted func(monitorapi.State) bool) error {
 	began := time.Now()
 	for {
 		st, err := s.state(ctx)
 		if err == nil && wanted(st) {
-			s.screen.table(s.Table, st, s.writer)
+			s.screen.update(s.Table, st, s.writer)
 			return nil
 		}
 		for _, p := range append([]*process{s.monitor}, s.nodes...) {
@@ -199,7 +197,7 @@ func (s *show) command(ctx context.Context, args ...string) error {
 		return fmt.Errorf("run autoctl: %w", err)
 	}
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		s.screen.say("    %s", lines.Text())
+		s.screen.say("%s", strings.TrimRight("    "+lines.Text(), " "))
 	}
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("autoctl %s: %w: %s", strings.Join(args[:2], " "), err, strings.TrimSpace(complaint.String()))
@@ -246,7 +244,7 @@ func (s *show) refresh(ctx context.Context) {
 		case <-tick.C:
 		}
 		if st, err := s.state(ctx); err == nil {
-			s.screen.table(s.Table, st, s.writer)
+			s.screen.update(s.Table, st, s.writer)
 		}
 	}
 }

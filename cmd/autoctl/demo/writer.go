@@ -145,6 +145,13 @@ func (w *writer) gapSince(mark time.Time) time.Duration {
 	return longest
 }
 
+// writesSince reports whether writes are acknowledged again after a pause that ended after the mark, or never paused.
+func (w *writer) writesSince(mark time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last.After(mark) && time.Since(w.last) < 100*time.Millisecond
+}
+
 // status is the writer's line under the table.
 func (w *writer) status() string {
 	if w == nil {
