@@ -1,5 +1,10 @@
 package fsm
 
+import "slices"
+
+// disabling are the problems with which a keeper says that its data can never serve under the goal that it has.
+var disabling = []string{"damaged_data", "no_data", "half_rewound", "foreign_data", "not_our_timeline", "past_timeline"}
+
 // failure says why the primary must be taken for failed; "" while it must not. A stop or restart that was asked for is never
 // a failure (H2): a keeper says "stopped" of those, "crashed" of the others. Three views count: the keeper's reports, the monitor's own
 // probe, and the standbys' probes; one fresh view vetoes, the standbys' only until node_unreachable_after (S17, S18).
@@ -9,7 +14,7 @@ func (d *decider) failure(p *Node) string {
 		switch r := p.Report; {
 		case r.Server.Status == ServerCrashed:
 			return "primary_crashed"
-		case r.State.Serves() && r.Problem != nil && (r.Problem.Code == "damaged_data" || r.Problem.Code == "no_data"):
+		case r.Obeyed == p.Goal.Stamp && r.Problem != nil && slices.Contains(disabling, r.Problem.Code):
 			return "primary_damaged"
 		case r.Server.Status == ServerRunning && r.CommitAgeMS > s.StorageHungAfterMS:
 			return "storage_hung"
@@ -32,7 +37,7 @@ func (d *decider) failure(p *Node) string {
 		return ""
 	}
 	if by := d.vouched(p); by != 0 && silent <= ms(s.NodeUnreachableAfterMS) {
-		d.refuse(p.ID, false, "", "the monitor does not reach the primary, but node %d does", by)
+		d.refuse(p.ID, false, "", "the monitor does not reach the primary, but node %s does", d.name(by))
 		d.wakeAt(d.now.Add(ms(s.HeartbeatMS)))
 		return ""
 	}
@@ -79,7 +84,7 @@ func (d *decider) primaryFailed() bool {
 		return false
 	}
 	d.g.Unplanned = append(d.g.Unplanned, d.now)
-	d.elect(Election{Reason: reason}, "node %d: %s", p.ID, reason)
+	d.elect(Election{Reason: reason}, "node %s: %s", p.Name, reason)
 	return true
 }
 
@@ -137,7 +142,7 @@ func (d *decider) promotable(p *Node, preferred NodeID) (why map[string]string, 
 		}
 	}
 	if !d.g.Record.CoveredBy(voters) {
-		why["record"] = "its votes are not enough: " + d.g.Record.missing(voters)
+		why["votes"] = "needed: " + d.missing(voters)
 		return why, false
 	}
 	return why, candidates > 0

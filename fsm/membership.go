@@ -28,6 +28,8 @@ func (d *decider) membership() bool {
 	}
 	want := max(1, d.g.NumberSync)
 	switch {
+	case cur.K > 0 && len(cur.Members) == 0 && d.g.NumberSync == 0:
+		return d.configure(p, cur, 0, nil, "nobody is left to wait for, and number_sync_standbys is 0")
 	case cur.K > want:
 		return d.configure(p, cur, want, cur.Members, "number_sync_standbys is %d", d.g.NumberSync)
 	case cur.K > 0 && cur.K < want && len(cur.Members) >= want:
@@ -62,9 +64,9 @@ func (d *decider) joiners(p *Node, cur Configuration) []Member {
 func (d *decider) admit(p *Node, cur Configuration, fresh []Member) bool {
 	if cur.K == 0 {
 		k := min(max(1, d.g.NumberSync), len(fresh))
-		return d.configure(p, cur, k, fresh, "%d standbys are in step", len(fresh))
+		return d.configure(p, cur, k, fresh, "in step: %s", d.called(fresh))
 	}
-	return d.configure(p, cur, cur.K, append(slices.Clone(cur.Members), fresh...), "%d standbys are in step", len(fresh))
+	return d.configure(p, cur, cur.K, append(slices.Clone(cur.Members), fresh...), "in step: %s", d.called(fresh))
 }
 
 // leaves reports whether an operator, or the node itself, wants it out of the record.
@@ -131,7 +133,7 @@ func (d *decider) shrink(p *Node, cur Configuration, keep, gone []Member) bool {
 	case cur.K > max(1, d.g.NumberSync):
 		return d.configure(p, cur, max(1, d.g.NumberSync), cur.Members, "k is lowered before members leave")
 	}
-	return d.configure(p, cur, cur.K, keep, "nodes %s leave", names(gone))
+	return d.configure(p, cur, cur.K, keep, "%s leaves", d.called(gone))
 }
 
 func (d *decider) configure(p *Node, cur Configuration, k int, members []Member, format string, args ...any) bool {
