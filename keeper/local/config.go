@@ -68,6 +68,16 @@ type TLS struct {
 	CA, CRL, Cert, Key string
 }
 
+func (c Config) withDefaults() Config {
+	if c.LogFile == "" {
+		c.LogFile = filepath.Join(c.StateDir, "postgresql.log")
+	}
+	if c.Auth == "" {
+		c.Auth = "scram-sha-256"
+	}
+	return c
+}
+
 // Validate returns every complaint about c, joined.
 func (c Config) Validate() error {
 	var errs []error

@@ -37,7 +37,7 @@ func (n *Node) inspect(ctx context.Context, running bool) (pgserver.DataDir, err
 	if stamp == old.stamp || running && old.dir.Kind == pgserver.DataReady && exists(n.controlFile()) && time.Since(old.at) < runningControlPace {
 		return old.dir, nil
 	}
-	d, err := pgserver.InspectDataDir(ctx, n.cfg.Binaries, n.cfg.DataDir)
+	d, err := pgserver.InspectDataDir(ctx, n.config().Binaries, n.config().DataDir)
 	if err != nil {
 		return d, fmt.Errorf("inspect data directory: %w", err)
 	}
@@ -55,13 +55,13 @@ func (n *Node) forgetData() {
 	n.data.at = time.Time{}
 }
 
-func (n *Node) controlFile() string { return filepath.Join(n.cfg.DataDir, "global", "pg_control") }
+func (n *Node) controlFile() string { return filepath.Join(n.config().DataDir, "global", "pg_control") }
 
 // dataStamp changes with everything that inspect looks at.
 func (n *Node) dataStamp() string {
 	text := ""
 	for _, name := range []string{"", "PG_VERSION", "global", "global/pg_control", "standby.signal", "recovery.signal", "postgresql.conf", "backup_label", "pg_tblspc"} {
-		st, err := os.Stat(filepath.Join(n.cfg.DataDir, name))
+		st, err := os.Stat(filepath.Join(n.config().DataDir, name))
 		if err != nil {
 			text += "-;"
 			continue
@@ -104,7 +104,7 @@ func (n *Node) dataFacts(ctx context.Context, s sight) (fsm.DataFacts, error) {
 		return f, nil
 	}
 	c := d.Control
-	f.SystemID, f.StandbySignal = c.SystemIdentifier, exists(filepath.Join(n.cfg.DataDir, "standby.signal"))
+	f.SystemID, f.StandbySignal = c.SystemIdentifier, exists(filepath.Join(n.config().DataDir, "standby.signal"))
 	f.Timeline, f.Checkpoint = c.Timeline, max(c.Checkpoint, c.MinRecoveryEnd)
 	if c.MinRecoveryEnd != 0 {
 		f.Timeline = max(c.MinRecoveryTimeline, c.Timeline)
@@ -113,7 +113,7 @@ func (n *Node) dataFacts(ctx context.Context, s sight) (fsm.DataFacts, error) {
 		f.Timeline = s.timeline
 	}
 	f.Clean = !running && c.State.Clean()
-	f.Lineage = lineage(n.cfg.DataDir, f.Timeline)
+	f.Lineage = lineage(n.config().DataDir, f.Timeline)
 	return f, nil
 }
 

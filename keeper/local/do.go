@@ -23,7 +23,7 @@ func (n *Node) do(ctx context.Context, goal fsm.Goal, step fsm.Step) error {
 	case fsm.StepInitDB:
 		return n.initDB(ctx)
 	case fsm.StepEndRemains:
-		_, err := pgserver.EndRemains(ctx, n.cfg.DataDir)
+		_, err := pgserver.EndRemains(ctx, n.config().DataDir)
 		return err
 	case fsm.StepConfigure:
 		return n.configure(ctx, goal, *step.Files)
@@ -115,7 +115,7 @@ func (n *Node) start(ctx context.Context, files fsm.Files) error {
 	if err != nil {
 		return err
 	}
-	if err := pgserver.EndStrayTools(ctx, n.cfg.DataDir); err != nil {
+	if err := pgserver.EndStrayTools(ctx, n.config().DataDir); err != nil {
 		return err
 	}
 	if err := n.sweepHistories(d.Control); err != nil {
@@ -125,25 +125,25 @@ func (n *Node) start(ctx context.Context, files fsm.Files) error {
 		return err
 	}
 	// Parameters that this server must match may have been seen only now.
-	r, err := n.render(n.cfg.DataDir, files)
+	r, err := n.render(n.config().DataDir, files)
 	if err != nil {
 		return err
 	}
-	if _, err := n.write(n.cfg.DataDir, r); err != nil {
+	if _, err := n.write(n.config().DataDir, r); err != nil {
 		return err
 	}
-	if _, err := pgserver.RemoveStalePIDFile(n.cfg.DataDir); err != nil {
+	if _, err := pgserver.RemoveStalePIDFile(n.config().DataDir); err != nil {
 		return err
 	}
 	n.dropSession()
-	p, err := pgserver.Start(ctx, n.cfg.Binaries, pgserver.StartConfig{DataDir: n.cfg.DataDir, LogFile: n.cfg.LogFile})
+	p, err := pgserver.Start(ctx, n.config().Binaries, pgserver.StartConfig{DataDir: n.config().DataDir, LogFile: n.config().LogFile})
 	if err != nil {
 		return err
 	}
 	n.mu.Lock()
 	n.take(p)
 	n.life.gated = files.Gate
-	n.life.syncDefined = r.params["synchronous_standby_names"] != "" && n.cfg.Binaries.Version.SyncFlagRaceFixed()
+	n.life.syncDefined = r.params["synchronous_standby_names"] != "" && n.config().Binaries.Version.SyncFlagRaceFixed()
 	n.mu.Unlock()
 	err = n.awaitReady(ctx, p, readyWait)
 	n.signal()
@@ -219,7 +219,7 @@ func (n *Node) stopped(ctx context.Context) error {
 	}
 	var drained fsm.LSN
 	if d.Kind == pgserver.DataReady && d.Control.State == "shut down" {
-		drained = checkpointEnd(d.Control.Checkpoint, n.cfg.Binaries.Version.Major, d.Control.WALSegmentSize)
+		drained = checkpointEnd(d.Control.Checkpoint, n.config().Binaries.Version.Major, d.Control.WALSegmentSize)
 	}
 	defer n.signal()
 	return n.memory.Update(func(m *fsm.Memory) { m.Stopped(drained) })

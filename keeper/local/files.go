@@ -78,7 +78,7 @@ func stampOf(path string) fileStamp {
 
 // written says whether the files are exactly as they must be.
 func (n *Node) written(r rendered) bool {
-	dir := n.cfg.DataDir
+	dir := n.config().DataDir
 	want, err := r.params.Render()
 	if err != nil {
 		return false
@@ -132,7 +132,7 @@ func (n *Node) write(dir string, r rendered) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if dir == n.cfg.DataDir {
+	if dir == n.config().DataDir {
 		n.mu.Lock()
 		n.include = stampOf(config)
 		n.mu.Unlock()
@@ -142,16 +142,16 @@ func (n *Node) write(dir string, r rendered) (bool, error) {
 
 // fileFacts compares the files, and what a new session sees, with what the goal wants.
 func (n *Node) fileFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal) error {
-	if f.Data.Kind != fsm.DataReady || !exists(filepath.Join(n.cfg.DataDir, "postgresql.conf")) {
+	if f.Data.Kind != fsm.DataReady || !exists(filepath.Join(n.config().DataDir, "postgresql.conf")) {
 		return nil
 	}
-	rules, err := os.ReadFile(filepath.Join(n.cfg.DataDir, "pg_hba.conf"))
+	rules, err := os.ReadFile(filepath.Join(n.config().DataDir, "pg_hba.conf"))
 	f.Files.Gate = err == nil && hba.Gated(rules)
-	if include, err := conf.ReadInclude(n.cfg.DataDir); err == nil {
+	if include, err := conf.ReadInclude(n.config().DataDir); err == nil {
 		id, _ := strconv.ParseInt(include[upstreamParam], 10, 64)
 		f.Files.Following = fsm.NodeID(id)
 	}
-	r, err := n.render(n.cfg.DataDir, fsm.Wanted(goal, *f))
+	r, err := n.render(n.config().DataDir, fsm.Wanted(goal, *f))
 	if err != nil {
 		return err
 	}
@@ -199,11 +199,11 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 	if _, err := n.inspect(ctx, false); err != nil {
 		return err
 	}
-	r, err := n.render(n.cfg.DataDir, f)
+	r, err := n.render(n.config().DataDir, f)
 	if err != nil {
 		return err
 	}
-	if _, err := n.write(n.cfg.DataDir, r); err != nil {
+	if _, err := n.write(n.config().DataDir, r); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	p := n.process()

@@ -19,9 +19,9 @@ func (n *Node) block(f fsm.Files) hba.Block {
 	if f.Gate {
 		b.Gate = &hba.Gate{Admit: ours}
 	}
-	if n.cfg.SkipHBA {
+	if n.config().SkipHBA {
 		b.Rules = nil
-	} else if n.cfg.LAN {
+	} else if n.config().LAN {
 		b.Rules = append(b.Rules, n.host([]string{hba.All}, []string{hba.All}, "samenet"))
 	}
 	return b
@@ -30,9 +30,9 @@ func (n *Node) block(f fsm.Files) hba.Block {
 // rules admit the keeper, its peers, and probes.
 func (n *Node) rules(f fsm.Files) []hba.Rule {
 	var rules []hba.Rule
-	if u, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil && u.Username == n.cfg.Superuser {
+	if u, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil && u.Username == n.config().Superuser {
 		rules = append(rules,
-			hba.Rule{Type: hba.Local, Databases: []string{hba.All}, Users: []string{n.cfg.Superuser}, Method: "peer"})
+			hba.Rule{Type: hba.Local, Databases: []string{hba.All}, Users: []string{n.config().Superuser}, Method: "peer"})
 	}
 	for _, p := range f.Peers {
 		rules = append(rules,
@@ -44,8 +44,8 @@ func (n *Node) rules(f fsm.Files) []hba.Rule {
 
 // host is a rule for connections by TCP, with the method that the node was set up with.
 func (n *Node) host(databases, users []string, address string) hba.Rule {
-	r := hba.Rule{Type: hba.Host, Databases: databases, Users: users, Address: address, Method: n.cfg.Auth}
-	if n.cfg.TLS.Cert != "" && (n.cfg.TLS.Mode == "require" || n.cfg.TLS.Mode == "verify-ca" || n.cfg.TLS.Mode == "verify-full" || n.cfg.Auth == "cert") {
+	r := hba.Rule{Type: hba.Host, Databases: databases, Users: users, Address: address, Method: n.config().Auth}
+	if n.config().TLS.Cert != "" && (n.config().TLS.Mode == "require" || n.config().TLS.Mode == "verify-ca" || n.config().TLS.Mode == "verify-full" || n.config().Auth == "cert") {
 		r.Type = hba.HostSSL
 	}
 	return r

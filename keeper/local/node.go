@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,8 +17,8 @@ import (
 
 // Node is the PostgreSQL of this host. Make it with [New] and [Node.Close] it at the end.
 type Node struct {
-	cfg    Config
-	memory Memory
+	current atomic.Pointer[Config] // replaced as a whole; see Reconfigure
+	memory  Memory
 
 	changed chan struct{}
 
@@ -53,19 +53,15 @@ type Node struct {
 
 // New returns a node and begins to watch its server, adopting one that runs. A password is copied into a file of libpq's form in the state directory.
 func New(cfg Config, memory Memory) (*Node, error) {
-	if cfg.LogFile == "" {
-		cfg.LogFile = filepath.Join(cfg.StateDir, "postgresql.log")
-	}
-	if cfg.Auth == "" {
-		cfg.Auth = "scram-sha-256"
-	}
+	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure node: %w", err)
 	}
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
-	n := &Node{cfg: cfg, memory: memory, changed: make(chan struct{}, 1), seen: map[fsm.NodeID]standbySeen{}}
+	n := &Node{memory: memory, changed: make(chan struct{}, 1), seen: map[fsm.NodeID]standbySeen{}}
+	n.current.Store(&cfg)
 	if err := n.writePassfile(); err != nil {
 		return nil, err
 	}
@@ -75,6 +71,31 @@ func New(cfg Config, memory Memory) (*Node, error) {
 	n.spawn(n.watchStorage)
 	n.spawn(n.keepHouse)
 	return n, nil
+}
+
+// config returns the present configuration; nobody changes what it points to.
+func (n *Node) config() *Config { return n.current.Load() }
+
+// Reconfigure takes another configuration of the same data directory. It becomes effective as far as a reload can make it with the next look at
+// the files; a changed port or socket directory needs a restart of the server.
+func (n *Node) Reconfigure(cfg Config) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("configure node: %w", err)
+	}
+	before := n.config()
+	if cfg.DataDir != before.DataDir || cfg.StateDir != before.StateDir {
+		return fmt.Errorf("configure node: the data directory cannot change")
+	}
+	n.current.Store(&cfg)
+	if err := n.writePassfile(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.life.roles = false // the password may be another
+	n.mu.Unlock()
+	n.signal()
+	return nil
 }
 
 // Close leaves the server alone and ends everything of ours.

@@ -57,7 +57,7 @@ func (n *Node) serverFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal, s s
 	v.Status = s.status
 	if s.status == fsm.ServerStopped {
 		v.Status = n.downStatus(f.Data.Kind)
-		pids, err := pgserver.Remains(n.cfg.DataDir)
+		pids, err := pgserver.Remains(n.config().DataDir)
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (n *Node) confirmed(goal fsm.Goal, s sight, life life) bool {
 	}
 	patience := ms(goal.Settings.GatePatienceMS)
 	if patience > 0 && time.Since(life.writable) > patience {
-		n.cfg.Log.Warn().Stringer("end", life.gateEnd).Dur("patience", patience).Msg("clients are admitted although the standbys have not confirmed the end of the log")
+		n.config().Log.Warn().Stringer("end", life.gateEnd).Dur("patience", patience).Msg("clients are admitted although the standbys have not confirmed the end of the log")
 		return true
 	}
 	return false

@@ -50,16 +50,16 @@ func (n *Node) promote(ctx context.Context, goal fsm.Goal) error {
 	if s.timeline != goal.Timeline {
 		return errors.Join(fmt.Errorf("promote: the server is on timeline %d, timeline %d was ordered", s.timeline, goal.Timeline), n.removePlaceholders())
 	}
-	if exists(filepath.Join(n.cfg.DataDir, "standby.signal")) {
+	if exists(filepath.Join(n.config().DataDir, "standby.signal")) {
 		return fmt.Errorf("promote: standby.signal is still there")
 	}
 	// Everything that the switch needs is on disk; the first checkpoint is what rejoiners wait for (S22), and may take long.
 	n.spawn(func(ctx context.Context) {
 		if err := n.checkpoint(ctx); err != nil && ctx.Err() == nil {
-			n.cfg.Log.Warn().Err(err).Msg("checkpoint after the promotion")
+			n.config().Log.Warn().Err(err).Msg("checkpoint after the promotion")
 		}
 	})
-	return n.removePlaceholders()
+	return nil
 }
 
 // awaitWritable waits until recovery has ended.

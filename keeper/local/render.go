@@ -71,7 +71,7 @@ func (n *Node) params(dir string, f fsm.Files) (conf.Params, error) {
 		return nil, err
 	}
 	p := conf.Params{
-		"listen_addresses": n.cfg.Listen, "port": strconv.Itoa(n.cfg.Port), "unix_socket_directories": n.cfg.SocketDir,
+		"listen_addresses": n.config().Listen, "port": strconv.Itoa(n.config().Port), "unix_socket_directories": n.config().SocketDir,
 		"wal_level": oneOf(user["wal_level"], "replica", "logical"), "hot_standby": "on", "fsync": "on", "full_page_writes": "on",
 		"synchronous_commit":    oneOf(user["synchronous_commit"], "on", "remote_apply"),
 		"max_wal_senders":       atLeast(user["max_wal_senders"], 16),
@@ -86,7 +86,7 @@ func (n *Node) params(dir string, f fsm.Files) (conf.Params, error) {
 		"primary_conninfo": "", "primary_slot_name": "", upstreamParam: "0",
 		"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 	}
-	if n.cfg.Listen == "" {
+	if n.config().Listen == "" {
 		p["listen_addresses"] = "*"
 	}
 	n.versionParams(p)
@@ -97,15 +97,15 @@ func (n *Node) params(dir string, f fsm.Files) (conf.Params, error) {
 	if f.Standby {
 		n.matchPrimary(p, user)
 	}
-	maps.Copy(p, n.cfg.Overrides)
+	maps.Copy(p, n.config().Overrides)
 	return p, nil
 }
 
 func (n *Node) versionParams(p conf.Params) {
-	if n.cfg.Binaries.Version.IdleSlotTimeout() {
+	if n.config().Binaries.Version.IdleSlotTimeout() {
 		p["idle_replication_slot_timeout"] = "0"
 	}
-	if !n.cfg.Binaries.Version.ReloadsRestoreCommand() {
+	if !n.config().Binaries.Version.ReloadsRestoreCommand() {
 		delete(p, "restore_command")
 	}
 	n.mu.Lock()
@@ -116,11 +116,11 @@ func (n *Node) versionParams(p conf.Params) {
 }
 
 func (n *Node) tlsParams(p conf.Params) {
-	if n.cfg.TLS.Cert == "" {
+	if n.config().TLS.Cert == "" {
 		return
 	}
-	p["ssl"], p["ssl_cert_file"], p["ssl_key_file"] = "on", n.cfg.TLS.Cert, n.cfg.TLS.Key
-	p["ssl_ca_file"], p["ssl_crl_file"] = n.cfg.TLS.CA, n.cfg.TLS.CRL
+	p["ssl"], p["ssl_cert_file"], p["ssl_key_file"] = "on", n.config().TLS.Cert, n.config().TLS.Key
+	p["ssl_ca_file"], p["ssl_crl_file"] = n.config().TLS.CA, n.config().TLS.CRL
 }
 
 func (n *Node) upstreamParams(p conf.Params, f fsm.Files) error {
@@ -190,10 +190,10 @@ func millis(v int64) string { return strconv.FormatInt(v, 10) + "ms" }
 
 // slotKeep bounds what a dead standby can keep on our disk: a quarter of what was free when we first wrote our file, between 1 and 64 GB.
 func (n *Node) slotKeep() string {
-	if p, err := conf.ReadInclude(n.cfg.DataDir); err == nil && p["max_slot_wal_keep_size"] != "" {
+	if p, err := conf.ReadInclude(n.config().DataDir); err == nil && p["max_slot_wal_keep_size"] != "" {
 		return p["max_slot_wal_keep_size"]
 	}
-	free, err := disk.Free(n.cfg.DataDir)
+	free, err := disk.Free(n.config().DataDir)
 	if err != nil {
 		free = 0
 	}
@@ -207,30 +207,30 @@ func (n *Node) conninfo(u fsm.Upstream, application, database string) conninfo.P
 		"connect_timeout": "3", "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3",
 		"sslmode": n.sslMode(),
 	}
-	if n.cfg.PasswordFile != "" {
+	if n.config().PasswordFile != "" {
 		p["passfile"] = n.passfile()
 	}
-	if n.cfg.TLS.CA != "" {
-		p["sslrootcert"] = n.cfg.TLS.CA
+	if n.config().TLS.CA != "" {
+		p["sslrootcert"] = n.config().TLS.CA
 	}
-	if n.cfg.Auth == "cert" {
-		p["sslcert"], p["sslkey"] = n.cfg.TLS.Cert, n.cfg.TLS.Key
+	if n.config().Auth == "cert" {
+		p["sslcert"], p["sslkey"] = n.config().TLS.Cert, n.config().TLS.Key
 	}
 	return p
 }
 
 func (n *Node) sslMode() string {
-	if n.cfg.TLS.Mode == "" {
+	if n.config().TLS.Mode == "" {
 		return "prefer"
 	}
-	return n.cfg.TLS.Mode
+	return n.config().TLS.Mode
 }
 
-func (n *Node) passfile() string { return filepath.Join(n.cfg.StateDir, "replication.pgpass") }
+func (n *Node) passfile() string { return filepath.Join(n.config().StateDir, "replication.pgpass") }
 
 // writePassfile turns the password file into one that libpq reads, for PostgreSQL's WAL receiver and the tools. It is ours alone to read.
 func (n *Node) writePassfile() error {
-	if n.cfg.PasswordFile == "" {
+	if n.config().PasswordFile == "" {
 		return nil
 	}
 	password, err := n.password()
@@ -246,7 +246,7 @@ func (n *Node) writePassfile() error {
 
 // password returns the first line of the password file.
 func (n *Node) password() (string, error) {
-	data, err := os.ReadFile(n.cfg.PasswordFile)
+	data, err := os.ReadFile(n.config().PasswordFile)
 	if err != nil {
 		return "", fmt.Errorf("read password of %s: %w", Replicator, err)
 	}

@@ -83,7 +83,7 @@ func (n *Node) ensureReplicator(ctx context.Context, c *pgx.Conn) error {
 
 // ensurePassword stores the verifier of the password, never the password: no log of the server can hold it (P7).
 func (n *Node) ensurePassword(ctx context.Context, c *pgx.Conn, verifier string) error {
-	if n.cfg.PasswordFile == "" {
+	if n.config().PasswordFile == "" {
 		return nil
 	}
 	password, err := n.password()
@@ -149,12 +149,12 @@ func verifies(verifier, password string) bool {
 
 func (n *Node) ensureDatabase(ctx context.Context, c *pgx.Conn, database string) error {
 	var role, base bool
-	err := c.QueryRow(ctx, `select exists (select from pg_roles where rolname = $1), exists (select from pg_database where datname = $2)`, n.cfg.Username, database).Scan(&role, &base)
+	err := c.QueryRow(ctx, `select exists (select from pg_roles where rolname = $1), exists (select from pg_database where datname = $2)`, n.config().Username, database).Scan(&role, &base)
 	if err != nil {
 		return err
 	}
-	if n.cfg.Username != "" && !role {
-		if _, err := c.Exec(ctx, `create role `+pgx.Identifier{n.cfg.Username}.Sanitize()+` login`); err != nil {
+	if n.config().Username != "" && !role {
+		if _, err := c.Exec(ctx, `create role `+pgx.Identifier{n.config().Username}.Sanitize()+` login`); err != nil {
 			return err
 		}
 	}
@@ -162,8 +162,8 @@ func (n *Node) ensureDatabase(ctx context.Context, c *pgx.Conn, database string)
 		return nil
 	}
 	sql := `create database ` + pgx.Identifier{database}.Sanitize()
-	if n.cfg.Username != "" {
-		sql += ` owner ` + pgx.Identifier{n.cfg.Username}.Sanitize()
+	if n.config().Username != "" {
+		sql += ` owner ` + pgx.Identifier{n.config().Username}.Sanitize()
 	}
 	_, err = c.Exec(ctx, sql)
 	return err

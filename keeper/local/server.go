@@ -49,7 +49,7 @@ func (n *Node) process() *pgserver.Process {
 		}
 		n.retire()
 	}
-	p, err := pgserver.Adopt(n.cfg.DataDir)
+	p, err := pgserver.Adopt(n.config().DataDir)
 	if err != nil {
 		return nil
 	}
@@ -74,7 +74,7 @@ func (n *Node) take(p *pgserver.Process) {
 // retire forgets a server that has ended, and counts its end if nobody asked for it. The caller holds mu.
 func (n *Node) retire() {
 	if !n.memory.Get().Asked {
-		n.cfg.Log.Warn().Stringer("exit", n.proc.Exit()).Dur("ran", time.Since(n.life.since)).Msg("server ended")
+		n.config().Log.Warn().Stringer("exit", n.proc.Exit()).Dur("ran", time.Since(n.life.since)).Msg("server ended")
 		if time.Since(n.life.since) < soon {
 			n.failedStart()
 		} else {
@@ -108,7 +108,7 @@ func (n *Node) hungAfter() time.Duration { return 2 * ms(n.settings().NodeLostAf
 func (n *Node) knock(ctx context.Context) fsm.ServerStatus {
 	ctx, cancel := context.WithTimeout(ctx, max(ms(n.settings().ProbeTimeoutMS), time.Second))
 	defer cancel()
-	r := probe.Probe(ctx, probe.Target{Host: n.cfg.SocketDir, Port: n.cfg.Port, User: n.cfg.Superuser, Database: "postgres"})
+	r := probe.Probe(ctx, probe.Target{Host: n.config().SocketDir, Port: n.config().Port, User: n.config().Superuser, Database: "postgres"})
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.proc == nil {

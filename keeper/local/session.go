@@ -17,7 +17,7 @@ func (n *Node) dial(ctx context.Context, name string) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the local server: %w", err)
 	}
-	cfg.Host, cfg.Port, cfg.User, cfg.Database, cfg.Password = n.cfg.SocketDir, uint16(n.cfg.Port), n.cfg.Superuser, "postgres", ""
+	cfg.Host, cfg.Port, cfg.User, cfg.Database, cfg.Password = n.config().SocketDir, uint16(n.config().Port), n.config().Superuser, "postgres", ""
 	cfg.TLSConfig, cfg.Fallbacks = nil, nil
 	cfg.ConnectTimeout = queryTimeout
 	cfg.RuntimeParams = map[string]string{

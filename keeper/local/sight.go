@@ -100,7 +100,7 @@ func (n *Node) lookOnce(ctx context.Context) sight {
 		return c.QueryRow(ctx, sightQuery).Scan(&s.recovery, &received, &replayed, &walfile, &s.receiver, &state, &s.heard, &s.startup, &s.version)
 	})
 	if err != nil {
-		n.cfg.Log.Debug().Err(err).Msg("server asked in vain")
+		n.config().Log.Debug().Err(err).Msg("server asked in vain")
 		if s.status == fsm.ServerRunning {
 			s.status = n.unanswered()
 		}
@@ -181,7 +181,7 @@ func (n *Node) lookStandbys(ctx context.Context) []standbyRow {
 		return err
 	})
 	if err != nil {
-		n.cfg.Log.Debug().Err(err).Msg("standbys not seen")
+		n.config().Log.Debug().Err(err).Msg("standbys not seen")
 	}
 	return list
 }

@@ -181,11 +181,11 @@ func (n *Node) keepHouse(ctx context.Context) {
 		}
 		goal := n.memory.Get().Goal
 		if err := n.advanceSlots(ctx, goal, s.replayed); err != nil {
-			n.cfg.Log.Debug().Err(err).Msg("slots not advanced")
+			n.config().Log.Debug().Err(err).Msg("slots not advanced")
 		}
 		if st, err := n.staging(ctx); err == nil && exists(st.Old) && goal.State == fsm.StateSecondary {
 			if err := st.DiscardOld(); err != nil {
-				n.cfg.Log.Warn().Err(err).Msg("replaced data directory not removed")
+				n.config().Log.Warn().Err(err).Msg("replaced data directory not removed")
 			}
 		}
 	})

@@ -66,7 +66,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 		s = sight{at: s.at, status: fsm.ServerStopped, version: s.version}
 	}
 	n.mu.Unlock()
-	st := daemon.Status{SystemID: data.control().SystemIdentifier, PrimarySeenMS: -1, CommitAgeMS: -1, Activity: activity, Version: n.cfg.Binaries.Version.Number()}
+	st := daemon.Status{SystemID: data.control().SystemIdentifier, PrimarySeenMS: -1, CommitAgeMS: -1, Activity: activity, Version: n.config().Binaries.Version.Number()}
 	if s.version != 0 {
 		st.Version = s.version
 	}

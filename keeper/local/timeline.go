@@ -18,7 +18,8 @@ import (
 	"github.com/autoctl/autoctl/internal/pgserver/disk"
 )
 
-// placeholder is the content of history files that only keep PostgreSQL from using a timeline number (S3). They exist while pg_promote runs.
+// placeholder is the content of history files that only keep PostgreSQL from using a timeline number (S3). Those below
+// the timeline that was made stay: a standby still on an older one asks for the history of every number between, and does not stream while one is missing.
 var placeholder = []byte("# autoctl: this number is not to be used\n")
 
 // histories returns the timelines for which pg_wal holds a history file, placeholders and all, in ascending order.
@@ -71,20 +72,20 @@ func (n *Node) endTimeline(end fsm.LSN) fsm.Timeline {
 	if end == 0 {
 		return known
 	}
-	list, err := histories(n.cfg.DataDir)
+	list, err := histories(n.config().DataDir)
 	if err != nil {
 		return known
 	}
 	for _, t := range slices.Backward(list) {
-		l := lineage(n.cfg.DataDir, t)
-		if isPlaceholder(n.cfg.DataDir, t) || len(l) < 2 || l[len(l)-1].Begin >= end {
+		l := lineage(n.config().DataDir, t)
+		if isPlaceholder(n.config().DataDir, t) || len(l) < 2 || l[len(l)-1].Begin >= end {
 			continue
 		}
-		if written(n.cfg.DataDir, t, end-1, control.WALSegmentSize) {
+		if written(n.config().DataDir, t, end-1, control.WALSegmentSize) {
 			return t
 		}
 	}
-	if written(n.cfg.DataDir, 1, end-1, control.WALSegmentSize) {
+	if written(n.config().DataDir, 1, end-1, control.WALSegmentSize) {
 		return 1
 	}
 	return known
@@ -122,18 +123,19 @@ func written(dataDir string, t fsm.Timeline, at fsm.LSN, segment int64) bool {
 // sweepHistories removes what an interrupted promotion left: placeholders, and the history of a promotion that was begun here and never came to be.
 // PostgreSQL would follow either at its next start (S3).
 func (n *Node) sweepHistories(control controldata.ControlData) error {
-	list, err := histories(n.cfg.DataDir)
+	list, err := histories(n.config().DataDir)
 	if err != nil {
 		return err
 	}
-	l := lineage(n.cfg.DataDir, max(control.Timeline, control.MinRecoveryTimeline))
+	present := max(control.Timeline, control.MinRecoveryTimeline)
+	l := lineage(n.config().DataDir, present)
 	onLine := func(t fsm.Timeline) bool {
 		return slices.ContainsFunc(l, func(b fsm.Branch) bool { return b.Timeline == t })
 	}
 	for _, t := range list {
 		begun := slices.ContainsFunc(n.memory.Get().Promotions, func(p fsm.Promotion) bool { return p.Timeline == t })
-		if isPlaceholder(n.cfg.DataDir, t) || begun && !onLine(t) {
-			if _, err := disk.Remove(historyPath(n.cfg.DataDir, t)); err != nil {
+		if isPlaceholder(n.config().DataDir, t) && t > present || begun && !onLine(t) {
+			if _, err := disk.Remove(historyPath(n.config().DataDir, t)); err != nil {
 				return fmt.Errorf("remove history of an unfinished promotion: %w", err)
 			}
 		}
@@ -143,12 +145,12 @@ func (n *Node) sweepHistories(control controldata.ControlData) error {
 
 // placePlaceholders makes target the only number that pg_promote can choose: it takes the one after the last history file without a gap.
 func (n *Node) placePlaceholders(present, target fsm.Timeline) error {
-	list, err := histories(n.cfg.DataDir)
+	list, err := histories(n.config().DataDir)
 	if err != nil {
 		return err
 	}
 	for _, t := range list {
-		if t >= target && !isPlaceholder(n.cfg.DataDir, t) {
+		if t >= target && !isPlaceholder(n.config().DataDir, t) {
 			return fmt.Errorf("promote to timeline %d: history of timeline %d is there already", target, t)
 		}
 	}
@@ -156,7 +158,7 @@ func (n *Node) placePlaceholders(present, target fsm.Timeline) error {
 		if slices.Contains(list, t) {
 			continue
 		}
-		if _, err := disk.WriteFile(historyPath(n.cfg.DataDir, t), placeholder, 0o600); err != nil {
+		if _, err := disk.WriteFile(historyPath(n.config().DataDir, t), placeholder, 0o600); err != nil {
 			return fmt.Errorf("place history of timeline %d: %w", t, err)
 		}
 	}
@@ -165,7 +167,7 @@ func (n *Node) placePlaceholders(present, target fsm.Timeline) error {
 
 // removePlaceholders removes all placeholders, durably.
 func (n *Node) removePlaceholders() error {
-	list, err := histories(n.cfg.DataDir)
+	list, err := histories(n.config().DataDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -173,10 +175,10 @@ func (n *Node) removePlaceholders() error {
 		return err
 	}
 	for _, t := range list {
-		if !isPlaceholder(n.cfg.DataDir, t) {
+		if !isPlaceholder(n.config().DataDir, t) {
 			continue
 		}
-		if _, err := disk.Remove(historyPath(n.cfg.DataDir, t)); err != nil {
+		if _, err := disk.Remove(historyPath(n.config().DataDir, t)); err != nil {
 			return fmt.Errorf("remove placeholder: %w", err)
 		}
 	}

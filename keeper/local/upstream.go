@@ -40,7 +40,7 @@ func (n *Node) askUpstream(ctx context.Context, goal fsm.Goal, f *fsm.Facts) {
 	if last.facts == nil || last.upstream != *goal.Upstream || time.Since(last.at) > askedFor {
 		facts, err := n.ask(ctx, goal, max(f.Data.Checkpoint, f.Server.Position.LSN))
 		if err != nil {
-			n.cfg.Log.Debug().Err(err).Msg("upstream does not answer")
+			n.config().Log.Debug().Err(err).Msg("upstream does not answer")
 		}
 		last = asked{at: time.Now(), upstream: *goal.Upstream, facts: facts}
 		n.mu.Lock()

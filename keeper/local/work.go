@@ -17,23 +17,23 @@ func (n *Node) initDB(ctx context.Context) error {
 	if err := n.memory.Update(func(m *fsm.Memory) { m.BeginInit() }); err != nil {
 		return err
 	}
-	if err := pgserver.EndStrayTools(ctx, n.cfg.DataDir); err != nil {
+	if err := pgserver.EndStrayTools(ctx, n.config().DataDir); err != nil {
 		return fmt.Errorf("initialise cluster: %w", err)
 	}
 	if interrupted {
-		if err := emptyDir(n.cfg.DataDir); err != nil {
+		if err := emptyDir(n.config().DataDir); err != nil {
 			return fmt.Errorf("initialise cluster: %w", err)
 		}
 	}
-	host := n.cfg.Auth
+	host := n.config().Auth
 	if host == "cert" {
 		host = "scram-sha-256"
 	}
-	c := pgserver.InitConfig{DataDir: n.cfg.DataDir, Superuser: n.cfg.Superuser, AuthLocal: "peer", AuthHost: host, NoSync: n.cfg.NoSync}
-	if n.cfg.Auth == "trust" {
+	c := pgserver.InitConfig{DataDir: n.config().DataDir, Superuser: n.config().Superuser, AuthLocal: "peer", AuthHost: host, NoSync: n.config().NoSync}
+	if n.config().Auth == "trust" {
 		c.AuthLocal = "trust"
 	}
-	if err := pgserver.InitDB(ctx, n.cfg.Binaries, c); err != nil {
+	if err := pgserver.InitDB(ctx, n.config().Binaries, c); err != nil {
 		return fmt.Errorf("initialise cluster: %w", err)
 	}
 	n.forgetData()
@@ -72,7 +72,7 @@ func (n *Node) progress(kind, text string) (func(pgserver.Progress), func()) {
 }
 
 func (n *Node) secret() pgserver.Secret {
-	if n.cfg.PasswordFile == "" {
+	if n.config().PasswordFile == "" {
 		return pgserver.Secret{}
 	}
 	return pgserver.Secret{PassFile: n.passfile()}
@@ -90,7 +90,7 @@ func (n *Node) recover(ctx context.Context) error {
 		return err
 	}
 	defer n.forgetData()
-	return pgserver.Recover(ctx, n.cfg.Binaries, pgserver.RecoverConfig{DataDir: n.cfg.DataDir, LogFile: n.cfg.LogFile})
+	return pgserver.Recover(ctx, n.config().Binaries, pgserver.RecoverConfig{DataDir: n.config().DataDir, LogFile: n.config().LogFile})
 }
 
 // rewind takes the data back to where its history left the upstream's. What is undone was never acknowledged, or an operator has given it up;
@@ -104,7 +104,7 @@ func (n *Node) rewind(ctx context.Context, goal fsm.Goal) error {
 		return err
 	}
 	defer n.forgetData()
-	n.cfg.Log.Warn().Stringer("checkpoint", d.Control.Checkpoint).Stringer("end", d.Control.MinRecoveryEnd).
+	n.config().Log.Warn().Stringer("checkpoint", d.Control.Checkpoint).Stringer("end", d.Control.MinRecoveryEnd).
 		Uint32("timeline", uint32(d.Control.Timeline)).Int64("upstream", int64(goal.Upstream.Node)).Msg("data are rewound")
 	conninfo, err := n.conninfo(*goal.Upstream, fmt.Sprintf("autoctl_rewind_%d", goal.Node), "postgres").Render()
 	if err != nil {
@@ -112,12 +112,12 @@ func (n *Node) rewind(ctx context.Context, goal fsm.Goal) error {
 	}
 	show, end := n.progress("rewind", fmt.Sprintf("pg_rewind from node %d", goal.Upstream.Node))
 	defer end()
-	result, err := pgserver.Rewind(ctx, n.cfg.Binaries, pgserver.RewindConfig{DataDir: n.cfg.DataDir, Source: conninfo, Secret: n.secret(), Progress: show})
+	result, err := pgserver.Rewind(ctx, n.config().Binaries, pgserver.RewindConfig{DataDir: n.config().DataDir, Source: conninfo, Secret: n.secret(), Progress: show})
 	if err != nil {
 		return n.rewindFailed(err)
 	}
-	n.cfg.Log.Info().Bool("rewound", result.Rewound).Stringer("diverged", result.Diverged).Msg("rewind ended")
-	if _, err := pgserver.SetStandbySignal(n.cfg.DataDir); err != nil {
+	n.config().Log.Info().Bool("rewound", result.Rewound).Stringer("diverged", result.Diverged).Msg("rewind ended")
+	if _, err := pgserver.SetStandbySignal(n.config().DataDir); err != nil {
 		return err
 	}
 	return n.memory.Update(func(m *fsm.Memory) { m.EndWork() })
@@ -159,9 +159,9 @@ func (n *Node) copy(ctx context.Context, goal fsm.Goal) error {
 	show, end := n.progress("basebackup", fmt.Sprintf("pg_basebackup from node %d", goal.Upstream.Node))
 	defer end()
 	defer n.forgetData()
-	return pgserver.BaseBackup(ctx, n.cfg.Binaries, pgserver.BackupConfig{
-		Staging: staging, Label: copyLabel(goal), Source: conninfo, Secret: n.secret(), Slot: n.ownName(), MaxRate: n.cfg.BackupRate,
-		Bytes: src.bytes, Tablespaces: src.tablespaces, Progress: show, NoSync: n.cfg.NoSync,
+	return pgserver.BaseBackup(ctx, n.config().Binaries, pgserver.BackupConfig{
+		Staging: staging, Label: copyLabel(goal), Source: conninfo, Secret: n.secret(), Slot: n.ownName(), MaxRate: n.config().BackupRate,
+		Bytes: src.bytes, Tablespaces: src.tablespaces, Progress: show, NoSync: n.config().NoSync,
 		// A stray start of the copy is read-only, follows nobody, and acknowledges nothing (S8).
 		Finish: func(dir string) error {
 			r, err := n.render(dir, fsm.Files{Standby: true, Peers: goal.Peers, Settings: goal.Settings})
