@@ -41,8 +41,9 @@ type decider struct {
 func newDecider(g Group, now Instant) *decider {
 	d := &decider{was: g, g: g.Clone(), now: now, seq: g.Seq + 1, restamp: map[NodeID]bool{}}
 	for _, n := range g.Nodes {
-		if n.Report != nil && n.Report.Obeyed.Seq >= d.seq && n.Report.Obeyed.Incarnation >= g.Incarnation {
-			d.seq = n.Report.Obeyed.Seq + 1 // a restored monitor never gives a number again (S9)
+		// A restored monitor never gives a number again, in no incarnation: what a node has settled is told by it (S9).
+		if n.Report != nil && n.Report.Obeyed.Seq >= d.seq {
+			d.seq = n.Report.Obeyed.Seq + 1
 		}
 	}
 	return d
