@@ -50,7 +50,7 @@ func (d *decider) choose() bool {
 	all := d.ballots()
 	if !d.covered(all) {
 		d.refuse(0, d.hopeless(), "bring a node back, or accept a loss: autoctl perform failover --allow-data-loss",
-			"the votes do not cover the record: %s", d.g.Record.missing(voters(all)))
+			"the votes do not cover the record: %s", d.missing(voters(all)))
 		return false
 	}
 	if d.pending(all) {

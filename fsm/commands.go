@@ -116,7 +116,7 @@ func (d *decider) amend(e Election) Answer {
 		return refused("autoctl show state; autoctl explain", "an election is under way")
 	}
 	if old.Phase == PhasePromoting && d.live(d.node(old.Candidate)) {
-		return refused("autoctl show state", "node %d is being promoted", old.Candidate)
+		return refused("autoctl show state", "node %s is being promoted", d.name(old.Candidate))
 	}
 	old.AllowDataLoss, old.Command = true, e.Command
 	if e.Preferred != 0 {
@@ -182,7 +182,7 @@ func (d *decider) planned(p *Node, e Election) Answer {
 	case ready == 0:
 		return Answer{Outcome: OutcomeRefused, Nodes: why, Text: "nobody can take over: " + join(why), Hint: "autoctl show state; autoctl explain"}
 	case cur.K > 0 && !d.g.Record.CoveredBy(d.voices(p)):
-		return Answer{Outcome: OutcomeRefused, Nodes: why, Text: "too few standbys are there to vote: " + d.g.Record.missing(d.voices(p)), Hint: "autoctl explain"}
+		return Answer{Outcome: OutcomeRefused, Nodes: why, Text: "too few standbys are there to vote: " + d.missing(d.voices(p)), Hint: "autoctl explain"}
 	}
 	e.Planned = true
 	d.elect(e, "%s asked by an operator", e.Reason)

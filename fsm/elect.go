@@ -98,8 +98,11 @@ func (d *decider) drainFailed() bool {
 	case p.Report.Reached == p.Goal.Stamp && p.Report.State.Serves() && d.readWrite(p):
 		d.abandon("the old primary serves again by its deadline")
 		return true
-	case d.live(p) && p.Report.Server.Status == ServerCrashed && p.Report.Obeyed == p.Goal.Stamp:
+	case d.live(p) && (p.Report.Server.Status == ServerCrashed || p.Report.Reached == p.Goal.Stamp && p.Report.Server.Status == ServerStopped && p.Report.Drained == 0):
 		d.unplan(p, "it crashed while it handed over")
+		return true
+	case d.live(p) && !d.succession(p):
+		d.abandon("nobody can take over any more")
 		return true
 	case d.now.Sub(e.Began) > 3*deadline && d.live(p) && e.Phase == PhaseDraining:
 		d.abandon("the old primary did not stop in time")
@@ -113,6 +116,17 @@ func (d *decider) drainFailed() bool {
 	}
 	d.wakeAt(d.now.Add(time.Second))
 	return false
+}
+
+// succession reports whether the nodes heard now, with the old primary's last word where only that covers the record, could still end a planned election.
+func (d *decider) succession(p *Node) bool {
+	all := d.voices(p)
+	if len(all) > 0 && !d.g.Record.CoveredBy(all) {
+		if cur, _ := d.g.Record.Current(); cur.K == 0 {
+			all = append(all, member(p))
+		}
+	}
+	return d.g.Record.CoveredBy(all)
 }
 
 // unplan turns a planned election into an ordinary one: the old primary gets its serving goal back, as after any crash, and votes decide.

@@ -95,18 +95,6 @@ func (d *decider) summary() string {
 	return fmt.Sprintf("node %s is primary; each commit is on %d of its standbys %s before it is acknowledged", p.Name, cur.K, d.called(cur.Members))
 }
 
-func (d *decider) called(members []Member) string {
-	var out []string
-	for _, m := range members {
-		if n := d.node(m.Node); n != nil {
-			out = append(out, n.Name)
-			continue
-		}
-		out = append(out, fmt.Sprintf("node %d", m.Node))
-	}
-	return strings.Join(out, ", ")
-}
-
 // Text renders the explanation for a terminal.
 func (e Explanation) Text() string {
 	var b strings.Builder

@@ -19,27 +19,39 @@ func join(why map[string]string) string {
 	return strings.Join(parts, "; ")
 }
 
-// missing says in words which votes a record lacks.
-func (r Record) missing(voters []Member) string {
-	if len(r) == 0 {
+// missing says in words which votes the record lacks.
+func (d *decider) missing(voters []Member) string {
+	if len(d.g.Record) == 0 {
 		return "the group has had no primary yet"
 	}
 	var parts []string
-	for _, c := range r {
+	for _, c := range d.g.Record {
+		part := ""
 		switch n := c.Missing(voters); {
 		case n == -1:
-			parts = append(parts, fmt.Sprintf("only node %d holds what it acknowledged alone", c.Primary.Node))
+			part = fmt.Sprintf("only node %s holds what it acknowledged alone", d.name(c.Primary.Node))
 		case n > 0:
-			parts = append(parts, fmt.Sprintf("%d more of nodes %s, or node %d", n, names(c.Members), c.Primary.Node))
+			part = fmt.Sprintf("%d more of %s, or %s alone", n, d.called(c.Members), d.name(c.Primary.Node))
+		}
+		if part != "" && !slices.Contains(parts, part) {
+			parts = append(parts, part)
 		}
 	}
 	return strings.Join(parts, "; and ")
 }
 
-func names(members []Member) string {
-	var parts []string
-	for _, m := range members {
-		parts = append(parts, fmt.Sprint(m.Node))
+func (d *decider) name(id NodeID) string {
+	if n := d.node(id); n != nil {
+		return n.Name
 	}
-	return strings.Join(parts, ", ")
+	return fmt.Sprintf("#%d", id)
+}
+
+// called lists members by name.
+func (d *decider) called(members []Member) string {
+	var out []string
+	for _, m := range members {
+		out = append(out, d.name(m.Node))
+	}
+	return strings.Join(out, ", ")
 }
