@@ -13,6 +13,7 @@ import (
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/monitorapi"
+	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/keeper/control"
 	"github.com/autoctl/autoctl/keeper/daemon"
 	"github.com/autoctl/autoctl/keeper/state"
@@ -36,24 +37,16 @@ type Options struct {
 // PostgreSQL, the monitor's client, the control socket. It is what autoctl run
 // runs.
 type Service struct {
-	opts  Options
-	lock  *state.Lock
-	store *state.Store
-	ended chan struct{} // closed when the last daemon has ended
+	opts   Options
+	lock   *state.Lock
+	store  *state.Store
+	node   *postgres
+	daemon *daemon.Daemon
+	ended  chan struct{} // closed when the daemon has ended
 
-	mu       sync.Mutex // guards what follows
-	config   Config
-	node     *postgres
-	client   *monitorapi.Client // nil while the monitor is disabled
-	daemon   *daemon.Daemon
-	stopping bool
-	next     *change // a reload under way
-}
-
-// change is a new configuration on its way in.
-type change struct {
-	config  Config
-	applied chan error
+	mu     sync.Mutex // guards what follows
+	config Config
+	client *monitorapi.Client // nil while the monitor is disabled
 }
 
 // errDone ends what runs beside a daemon that has ended well.
@@ -73,14 +66,14 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{opts: o, lock: lock, store: store, ended: make(chan struct{})}
+	s := &Service{opts: o, lock: lock, store: store, config: o.Config, ended: make(chan struct{})}
 	switch mem := store.Get(); {
 	case mem.Node == 0:
 		err = refuse(CodeNotCreated, nil, "run the create command again: it goes on where it was", "this node was not registered with a monitor yet")
 	case mem.Released:
 		err = refuse(CodeGone, ErrDropped, "autoctl create postgres makes it a node again; autoctl drop node --destroy removes what is left", "this node was dropped from its group")
 	default:
-		err = s.assemble(ctx, o.Config)
+		err = s.assemble(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -88,135 +81,101 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 	return s, nil
 }
 
-// assemble makes the parts that a configuration describes, in place of none.
-func (s *Service) assemble(ctx context.Context, cfg Config) error {
-	var client *monitorapi.Client
-	var monitor daemon.Monitor
-	if cfg.Monitor != "" {
-		var err error
-		if client, err = monitorapi.New(cfg.Monitor, monitorapi.Options{Software: s.opts.Software}); err != nil {
-			return err
-		}
-		monitor = client
-	}
-	node, err := newPostgres(ctx, cfg, s.store, s.opts.Log)
-	if err != nil {
+// assemble makes the parts that the configuration describes.
+func (s *Service) assemble(ctx context.Context) error {
+	o := s.opts
+	if err := samePort(o.Config); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.config, s.node, s.client = cfg, node, client
+	var monitor daemon.Monitor
+	var err error
+	if o.Config.Monitor != "" {
+		if s.client, err = monitorapi.New(o.Config.Monitor, monitorapi.Options{Software: o.Software}); err != nil {
+			return err
+		}
+		monitor = s.client
+	}
+	if s.node, err = newPostgres(ctx, o.Config, s.store, o.Log); err != nil {
+		return err
+	}
 	s.daemon = daemon.New(daemon.Parts{
-		Store: s.store, Node: node, Monitor: monitor, Plan: fsm.Plan, Log: s.opts.Log,
-		Software: s.opts.Software, HandOver: s.opts.HandOver, Reached: s.opts.Reached,
+		Store: s.store, Node: s.node, Monitor: monitor, Plan: fsm.Plan, Log: o.Log,
+		Software: o.Software, HandOver: o.HandOver, Reached: o.Reached,
 	})
 	return nil
 }
 
-// disassemble ends the parts; PostgreSQL stays as it is.
-func (s *Service) disassemble() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var err error
-	if s.client != nil {
-		s.client.Close()
+// samePort refuses to take over a server that listens elsewhere than the
+// configuration says: it could not be talked to.
+func samePort(cfg Config) error {
+	p, err := pgserver.Adopt(cfg.PGData)
+	if err != nil {
+		return nil //nolint:nilerr // none runs: its start will have the configured port
 	}
-	if s.node != nil {
-		err = s.node.Close()
+	defer func() { _ = p.Close() }()
+	f, err := pgserver.ReadPIDFile(cfg.PGData)
+	if err != nil || f.Port == 0 || f.Port == cfg.Port {
+		return nil //nolint:nilerr // it has not said where it listens: then it was started over our files
 	}
-	s.client, s.node = nil, nil
-	return err
+	return refuse(CodePort, nil, fmt.Sprintf("set the port back to %d, or stop the server first: pg_ctl stop -D %s", f.Port, cfg.PGData),
+		"the server that runs on %s listens on port %d, and the configuration says %d", cfg.PGData, f.Port, cfg.Port)
 }
 
 // Run runs the node until [Service.Stop], or until ctx ends, which leaves
 // PostgreSQL running. It returns [ErrDropped] when the node left its group.
 func (s *Service) Run(ctx context.Context) error {
-	serving, hangUp := context.WithCancel(context.WithoutCancel(ctx))
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		// Without it the keeper does its work all the same.
-		if err := control.Serve(serving, s.opts.Config.StateDir, s.handle); err != nil {
-			s.opts.Log.Error().Err(err).Msg("control socket")
-		}
-	})
-	defer wg.Wait()
-	defer hangUp()
-	defer close(s.ended)
-	for {
-		err := s.runOnce(ctx)
-		c := s.changing()
-		if err != nil || ctx.Err() != nil || c == nil {
-			return err
-		}
-		if err := s.exchange(ctx, *c); err != nil {
-			return err
-		}
-	}
-}
-
-func (s *Service) runOnce(ctx context.Context) error {
-	s.mu.Lock()
-	d, client, cfg := s.daemon, s.client, s.config
-	s.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
+	serving, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	g.Go(func() error {
-		if err := d.Run(ctx); err != nil {
+		defer hangUp()
+		defer close(s.ended)
+		if err := s.daemon.Run(ctx); err != nil {
 			return err
 		}
 		return errDone
 	})
-	if client != nil {
-		g.Go(func() error { return s.introduce(ctx, client, cfg) })
-	}
+	g.Go(func() error {
+		// Without it the keeper does its work all the same.
+		if err := control.Serve(serving, s.opts.Config.StateDir, s.handle); err != nil {
+			s.opts.Log.Error().Err(err).Msg("control socket")
+		}
+		return nil
+	})
+	g.Go(func() error { return s.introduce(ctx) })
 	if err := g.Wait(); !errors.Is(err, errDone) {
 		return err
 	}
 	return nil
 }
 
-// changing takes the reload that ended the daemon; nil when there was none.
-func (s *Service) changing() *change {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.next
-	s.next = nil
-	return c
-}
-
-// exchange makes all parts anew over the running server. Where the new
-// configuration does not do, the former goes on.
-func (s *Service) exchange(ctx context.Context, c change) error {
-	if err := s.disassemble(); err != nil {
-		s.opts.Log.Warn().Err(err).Msg("reload")
-	}
-	former := s.config
-	err := s.assemble(ctx, c.config)
-	c.applied <- err
-	if err == nil {
-		s.opts.Log.Info().Msg("configuration reloaded")
-		return nil
-	}
-	return s.assemble(ctx, former)
-}
-
 // Stop asks for a stop; see [daemon.Daemon.Stop].
-func (s *Service) Stop(mode StopMode) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopping = true
-	s.daemon.Stop(mode)
-}
+func (s *Service) Stop(mode StopMode) { s.daemon.Stop(mode) }
 
 // Close releases everything and leaves PostgreSQL as it is.
 func (s *Service) Close() error {
-	return errors.Join(s.disassemble(), s.lock.Release())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != nil {
+		s.client.Close()
+	}
+	var err error
+	if s.node != nil {
+		err = s.node.Close()
+	}
+	return errors.Join(err, s.lock.Release())
 }
 
 // introduce registers the node again, once a run, so that the monitor learns a
 // new address or name from the configuration. It retries while the monitor is
 // away and gives up when it says no.
-func (s *Service) introduce(ctx context.Context, client *monitorapi.Client, cfg Config) error {
+func (s *Service) introduce(ctx context.Context) error {
 	for pause := 200 * time.Millisecond; ctx.Err() == nil; pause = min(pause*2, 5*time.Second) {
+		s.mu.Lock()
+		client, cfg := s.client, s.config
+		s.mu.Unlock()
+		if client == nil {
+			return nil
+		}
 		_, err := client.Register(ctx, registration(cfg, s.store.Get(), s.systemID()))
 		if err == nil {
 			return nil
@@ -236,10 +195,8 @@ func (s *Service) introduce(ctx context.Context, client *monitorapi.Client, cfg 
 // systemID returns that of the data directory as it was last seen; else the
 // group's.
 func (s *Service) systemID() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.node != nil && s.node.SystemID() != 0 {
-		return s.node.SystemID()
+	if id := s.node.SystemID(); id != 0 {
+		return id
 	}
 	return s.store.Get().Goal.SystemID
 }
@@ -298,10 +255,7 @@ func told(err error) error {
 }
 
 func (s *Service) status(ctx context.Context) ServiceStatus {
-	s.mu.Lock()
-	d := s.daemon
-	s.mu.Unlock()
-	report, goal, age := d.Snapshot(ctx)
+	report, goal, age := s.daemon.Snapshot(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := ServiceStatus{
@@ -337,8 +291,7 @@ func (s *Service) awaitEnd(ctx context.Context, progress func(string)) error {
 	}
 }
 
-// reload applies a changed configuration file: everything but PostgreSQL is made
-// anew.
+// reload applies a changed configuration file.
 func (s *Service) reload(ctx context.Context) error {
 	if s.opts.Reload == nil {
 		return refuse(CodeSetup, nil, "", "this daemon cannot read its configuration again")
@@ -350,34 +303,27 @@ func (s *Service) reload(ctx context.Context) error {
 	if err != nil {
 		return refuse(CodeConfig, err, "the configuration in force stays as it was", "%v", err)
 	}
-	c := &change{config: cfg, applied: make(chan error, 1)}
-	if err := s.begin(c); err != nil {
-		return err
-	}
-	select {
-	case err := <-c.applied:
-		return err
-	case <-s.ended:
-		return refuse(CodeGone, nil, "", "the keeper ended meanwhile")
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// begin ends the daemon for a reload.
-func (s *Service) begin(c *change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.stopping:
-		return refuse(CodeGone, nil, "", "the keeper is being stopped")
-	case s.next != nil:
-		return refuse(CodeHeld, nil, "try again", "another reload is under way")
-	case c.config.PGData != s.config.PGData || c.config.StateDir != s.config.StateDir:
-		return refuse(CodeConfig, nil, "stop the keeper and start it on the other directory", "a reload cannot change the data directory")
+	before := s.config
+	if cfg.PGData != before.PGData || cfg.StateDir != before.StateDir || cfg.Port != before.Port || SocketDir(cfg) != SocketDir(before) || cfg.PGCtl != before.PGCtl {
+		return refuse(CodeConfig, nil, "set it back, or stop the node and run it again: autoctl stop; autoctl run",
+			"data directory, programs, port and socket directory cannot change while PostgreSQL runs")
 	}
-	s.next = c
-	s.daemon.Stop(StopKeeper)
+	c, err := localConfig(ctx, cfg, s.opts.Log)
+	if err != nil {
+		return err
+	}
+	if err := s.node.Reconfigure(c); err != nil {
+		return err
+	}
+	cfg.Monitor = before.Monitor // that is enable monitor's
+	s.config = cfg
+	s.daemon.Wake()
+	if s.client != nil && (cfg.Host != before.Host || cfg.Name != before.Name) {
+		_, err := s.client.Register(ctx, registration(cfg, s.store.Get(), s.systemID()))
+		return err
+	}
 	return nil
 }
 

@@ -61,6 +61,7 @@ func (d *Daemon) execute(ctx context.Context) error {
 
 // advance looks once and takes at most one step.
 func (d *Daemon) advance(ctx context.Context, goal fsm.Goal) outcome {
+	began := time.Now()
 	facts, err := d.Node.Observe(ctx, goal)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -80,47 +81,20 @@ func (d *Daemon) advance(ctx context.Context, goal fsm.Goal) outcome {
 		d.problem(problemStep, nil)
 		d.Log.Debug().Stringer("goal", goal.Stamp).Str("step", string(step.Kind)).Str("reason", step.Reason).Msg("waiting")
 		return waiting
-	case fsm.StepRelease, fsm.StepResume, fsm.StepLadder:
-		return d.note(goal, step)
 	default:
-		return d.do(ctx, goal, step)
+		return d.do(ctx, goal, step, time.Since(began))
 	}
 }
 
-// note takes a step that is nothing but a change of the memory.
-func (d *Daemon) note(goal fsm.Goal, step fsm.Step) outcome {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.Store.Get().Goal.Stamp != goal.Stamp {
-		return progressed
-	}
-	err := d.remember(func(m *fsm.Memory) {
-		switch step.Kind {
-		case fsm.StepRelease:
-			m.Released = true
-		case fsm.StepResume:
-			m.Resumed = goal.Stamp
-		case fsm.StepLadder:
-			m.Climb(step.Rung, step.Reason)
-		}
-	})
-	if err != nil {
-		return failed
-	}
-	d.Log.Info().Stringer("goal", goal.Stamp).Str("step", string(step.Kind)).Str("reason", step.Reason).Msg("step done")
-	signal(d.kick)
-	return progressed
-}
-
-// do takes one step.
-func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step) outcome {
+// do takes one step, found by a look that took as long as given.
+func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step, look time.Duration) outcome {
 	stepping, err := d.begin(ctx, goal, step)
 	if err != nil {
 		return progressed // the newer goal is looked at at once
 	}
 	began := time.Now()
 	log := d.Log.With().Stringer("goal", goal.Stamp).Str("state", string(goal.State)).Str("step", string(step.Kind)).Str("reason", step.Reason).Logger()
-	log.Debug().Msg("step begins")
+	log.Debug().Dur("look_ms", look).Msg("step begins")
 	err = d.Node.Do(stepping, goal, step)
 	d.end()
 	took := time.Since(began)
