@@ -57,7 +57,7 @@ func (a *app) demo(ctx context.Context, o demo.Options) error {
 	o.URIs = func(st monitorapi.State) (write, read string) {
 		for _, f := range st.Formations {
 			for _, g := range f.Groups {
-				write, read, _ = groupURIs(f.Database, g, uriOptions{sslMode: "disable"})
+				write, read, _ = groupURIs(f.Database, g, uriOptions{sslMode: "disable", user: "demo"})
 				return write, read
 			}
 		}

@@ -86,10 +86,11 @@ func TestProtected(t *testing.T) {
 		t.Error("a primary in its state counts as not protected")
 	}
 	p.Reported, p.Assigned = fsm.StateWaitPrimary, fsm.StateWaitPrimary
+	g.Nodes[1].ReportAgeMS = 6000
 	if !protected(g, p) {
 		t.Error("waits for a standby that is not there")
 	}
-	g.Nodes[1].Health, g.Nodes[1].Problem = "good", nil
+	g.Nodes[1].ReportAgeMS, g.Nodes[1].Problem = 100, nil
 	if protected(g, p) {
 		t.Error("does not wait for a standby that is there")
 	}

@@ -102,7 +102,7 @@ func protected(g monitorapi.GroupState, p *monitorapi.NodeState) bool {
 		return true
 	}
 	for _, n := range g.Nodes {
-		present := n.Health != "bad" && n.ReportAgeMS >= 0 && n.ReportAgeMS < 5000
+		present := n.ReportAgeMS >= 0 && n.ReportAgeMS < 5000
 		if n.NodeID != p.NodeID && n.Quorum && !n.Maintenance && !n.Dropping && present && n.Problem == nil {
 			return false
 		}

@@ -108,15 +108,15 @@ func (s *show) play(ctx context.Context) error {
 	if s.Once {
 		return nil
 	}
+	s.writer.start(ctx)
 	s.screen.say("")
-	s.screen.say("Everything stays up until Ctrl-C. In another terminal, try:")
+	s.screen.say("Everything stays up until Ctrl-C, and the clients go on writing. In another terminal, try:")
 	s.screen.say("    psql '%s'", s.writeURI(ctx))
 	s.screen.say("    %s watch --monitor '%s'", s.Binary, s.uri)
 	s.screen.say("    %s perform failover --monitor '%s'", s.Binary, s.uri)
 	s.screen.say("")
 	<-ctx.Done()
-	s.screen.say("")
-	return nil
+	return s.count(context.WithoutCancel(ctx))
 }
 
 // begin starts the monitor and the nodes and waits until all are in step.

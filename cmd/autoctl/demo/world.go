@@ -82,7 +82,7 @@ func address(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(p
 func (s *show) startNode(ctx context.Context, number, port int) error {
 	name := fmt.Sprintf("node%d", number)
 	p := &process{name: name, dir: s.Dir, data: filepath.Join(s.Dir, name)}
-	args := append([]string{"create", "postgres", "--name", name, "--monitor", s.uri, "--dbname", "demo"}, s.common(name, port)...)
+	args := append([]string{"create", "postgres", "--name", name, "--monitor", s.uri, "--dbname", "demo", "--username", "demo"}, s.common(name, port)...)
 	if err := p.start(s.Binary, args); err != nil {
 		return err
 	}

@@ -27,7 +27,10 @@ type writer struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	next [clients]int64 // the last number that each client used
+
 	mu     sync.Mutex
+	paused bool
 	ledger []row
 	last   time.Time
 	gaps   []gap
@@ -61,14 +64,19 @@ func (w *writer) prepare(ctx context.Context) error {
 
 func (w *writer) start(ctx context.Context) {
 	ctx, w.cancel = context.WithCancel(ctx)
-	w.last = time.Now()
+	w.mu.Lock()
+	w.last, w.paused = time.Now(), false
+	w.mu.Unlock()
 	for c := range int64(clients) {
 		w.wg.Go(func() { w.client(ctx, c) })
 	}
 }
 
-// stop ends the clients; calling it again is harmless.
+// stop ends the clients; calling it again is harmless, and so is start after it.
 func (w *writer) stop() {
+	w.mu.Lock()
+	w.paused = true
+	w.mu.Unlock()
 	if w.cancel != nil {
 		w.cancel()
 	}
@@ -83,7 +91,7 @@ func (w *writer) client(ctx context.Context, c int64) {
 			_ = conn.Close(context.WithoutCancel(ctx))
 		}
 	}()
-	for n := int64(1); ctx.Err() == nil; n++ {
+	for ctx.Err() == nil {
 		if conn == nil || conn.IsClosed() {
 			var err error
 			if conn, err = w.connect(ctx); err != nil {
@@ -92,8 +100,9 @@ func (w *writer) client(ctx context.Context, c int64) {
 				continue
 			}
 		}
-		if w.insert(ctx, conn, row{c, n}) == nil {
-			w.acknowledged(row{c, n})
+		w.next[c]++
+		if r := (row{c, w.next[c]}); w.insert(ctx, conn, r) == nil {
+			w.acknowledged(r)
 			wait(ctx, 5*time.Millisecond) // a demonstration, not a benchmark: leave the machine some air
 			continue
 		}
@@ -163,7 +172,7 @@ func (w *writer) status() string {
 		return ""
 	}
 	text := fmt.Sprintf("%d rows acknowledged", len(w.ledger))
-	if pause := time.Since(w.last); pause > 100*time.Millisecond {
+	if pause := time.Since(w.last); pause > 100*time.Millisecond && !w.paused {
 		text += fmt.Sprintf(", none for %.1f s", pause.Seconds())
 	}
 	return text
