@@ -74,13 +74,7 @@ func (d *decider) choose() bool {
 
 // hopeless reports whether nobody who could still vote was heard.
 func (d *decider) hopeless() bool {
-	var all []Member
-	for i := range d.g.Nodes {
-		if n := &d.g.Nodes[i]; d.live(n) && hasVoice(n) {
-			all = append(all, member(n))
-		}
-	}
-	return !d.g.Record.CoveredBy(all)
+	return !d.g.Record.CoveredBy(d.heard(nil))
 }
 
 // pending reports whether a node that was heard may still vote within the election's patience.

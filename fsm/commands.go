@@ -276,7 +276,7 @@ func (d *decider) setQuorum(n *Node, value bool) Answer {
 	return done("replication quorum of node %s is %v", n.Name, value)
 }
 
-// quorumStandbys counts the nodes that may be members beside a primary.
+// quorumStandbys counts the nodes that may be members beside a primary: the present one, or the successor of one that leaves.
 func (d *decider) quorumStandbys() int {
 	p := d.primary()
 	count := 0
@@ -284,6 +284,9 @@ func (d *decider) quorumStandbys() int {
 		if n.Quorum && !n.Dropping && (p == nil || n.ID != p.ID) {
 			count++
 		}
+	}
+	if p != nil && p.Dropping {
+		return max(0, count-1)
 	}
 	return count
 }

@@ -297,7 +297,9 @@ func (s *script) touch(what string, b *body, opts map[string]string) {
 	case "silence":
 		b.silent = true
 	case "back":
-		b.silent, b.mute = false, false
+		b.silent, b.mute, b.far = false, false, false
+	case "far":
+		b.far = true
 	case "mute":
 		b.mute = true
 	case "crash":

@@ -19,7 +19,8 @@ type world struct {
 // body is the truth about one node, as opposed to what the monitor heard of it.
 type body struct {
 	id       NodeID
-	silent   bool // keeper and server are not heard
+	silent   bool // keeper and server are not heard by anybody
+	far      bool // keeper and server are not heard by the monitor, which it does not hear either
 	mute     bool // the keeper is not heard, the server answers
 	held     bool // hears no goal
 	status   ServerStatus
@@ -100,7 +101,7 @@ func (w *world) fed(b *body) (*body, bool) {
 		return nil, false
 	}
 	up := w.nodes[b.goal.Upstream.Node]
-	return up, up != nil && w.linked(b.id, up.id) && up.status == ServerRunning && (up.writable() || b.goal.State == StateFastForward)
+	return up, up != nil && w.linked(b.id, up.id) && (up.status == ServerRunning || up.status == ServerHung) && (!up.recovery || b.goal.State == StateFastForward)
 }
 
 // flow lets every standby that is fed be level with its upstream.
@@ -127,7 +128,7 @@ func (w *world) hear() {
 	for i := range w.g.Nodes {
 		n := &w.g.Nodes[i]
 		b := w.nodes[n.ID]
-		if b.silent {
+		if b.silent || b.far {
 			continue
 		}
 		if b.status == ServerRunning {
@@ -198,7 +199,7 @@ func (w *world) standbys(p *body) []Standby {
 // obey lets a node take its present goal and, as far as it can, reach it.
 func (w *world) obey(b *body) {
 	n := w.node(b.id)
-	if n == nil || b.silent || b.mute || b.held || n.Goal.State == StateInit || n.Goal.Compare(b.goal.Stamp) < 0 {
+	if n == nil || b.silent || b.far || b.mute || b.held || n.Goal.State == StateInit || n.Goal.Compare(b.goal.Stamp) < 0 {
 		return
 	}
 	if n.Goal.Stamp != b.goal.Stamp {

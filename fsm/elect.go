@@ -25,6 +25,18 @@ func (d *decider) phase(p Phase) {
 	d.wakeAt(d.now.Add(time.Millisecond))
 }
 
+// heard returns the nodes other than one whose keepers were heard and whose data could vote, running or not: in an election an old primary is
+// started as a voter.
+func (d *decider) heard(except *Node) []Member {
+	var all []Member
+	for i := range d.g.Nodes {
+		if n := &d.g.Nodes[i]; (except == nil || n.ID != except.ID) && d.live(n) && hasVoice(n) {
+			all = append(all, member(n))
+		}
+	}
+	return all
+}
+
 // askVotes begins a round of voting: every node with data is asked under a new stamp, so that no older vote counts (S5). The primary of a serving goal
 // is not asked: its keeper restarts it in place meanwhile.
 func (d *decider) askVotes() {
@@ -193,7 +205,8 @@ func (d *decider) neverStarted() bool {
 		if len(d.g.Record) == 1 || i == 0 || n == nil || member(n) != c.Primary || n.Goal.State != StateReportLSN {
 			continue
 		}
-		if _, voted := vote(n); !voted || began(n.Report, c.Epoch) {
+		// It cannot begin any more once it has obeyed this goal; that it votes as well is not needed.
+		if n.Report == nil || n.Report.Obeyed != n.Goal.Stamp || began(n.Report, c.Epoch) {
 			continue
 		}
 		d.g.Record = append(d.g.Record[:i:i], d.g.Record[i+1:]...)
@@ -261,14 +274,19 @@ func (d *decider) candidateLost() bool {
 		d.wakeAt(e.PhaseBegan.Add(ms(d.g.Settings.NodeLostAfterMS)))
 		return false
 	}
-	why, ok := d.promotable(c, e.Preferred)
-	if !ok {
+	// A candidate that lives and has lost its data can still say that it never began, which is all that its configuration waits for.
+	empty := d.live(c) && c.Report.Server.Status == ServerAbsent
+	if heard := d.heard(c); !empty && !d.g.Record.CoveredBy(heard) {
 		d.refuse(c.ID, !d.live(c), "bring node "+c.Name+" back, or accept a loss: autoctl perform failover --allow-data-loss",
-			"the candidate failed before it served, and the others cannot do without it: %s", join(why))
+			"the candidate failed before it served, and the others cannot do without it; needed: %s", d.missing(heard))
 		return false
 	}
 	d.event("candidate_lost", c.ID, "it failed before it served")
 	d.askVotes()
+	if empty {
+		d.assign(c, StateReportLSN, "it is asked whether it began its promotion")
+		d.renew(c)
+	}
 	for i := range d.g.Nodes { // the old primary is a voter like any other now
 		if n := &d.g.Nodes[i]; n.Goal.State == StateDemoted && hasVoice(n) {
 			d.assign(n, StateReportLSN, "a vote is asked for: the candidate failed")

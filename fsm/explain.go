@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Explanation says, for people, why a group is as it is, what it waits for, and what losing each node now would do.
@@ -37,6 +38,11 @@ func Explain(g Group, now Instant) Explanation {
 		e.Why = []Refusal{}
 	}
 	look := newDecider(d.Group, now)
+	for i := range look.g.Nodes {
+		if r, ok := look.unready(&look.g.Nodes[i]); ok {
+			e.Why = append(e.Why, r)
+		}
+	}
 	e.Healthy = len(e.Why) == 0 && look.atBest()
 	e.Summary = look.summary()
 	for i := range g.Nodes {
@@ -45,6 +51,28 @@ func Explain(g Group, now Instant) Explanation {
 		e.WhatIf = append(e.WhatIf, WhatIf{Node: n.ID, Name: n.Name, Text: ifLost(g, now, n.ID)})
 	}
 	return e
+}
+
+// unready says what keeps one node from its goal, as far as it is known.
+func (d *decider) unready(n *Node) (Refusal, bool) {
+	r := Refusal{Rule: "node", Node: n.ID}
+	switch {
+	case n.Report == nil || n.Heard < 0:
+		r.Waits, r.Hint, r.Human = "it has not been heard since the monitor started", "is its keeper running? autoctl run", true
+	case !d.live(n):
+		r.Waits = fmt.Sprintf("it has not been heard for %v", d.now.Sub(n.Heard).Round(time.Second))
+		r.Hint, r.Human = "is its host up, its keeper running and the network whole?", true
+	case n.Report.Problem != nil:
+		r.Waits, r.Hint = n.Report.Problem.Text, n.Report.Problem.Hint
+	case n.Report.Reached != n.Goal.Stamp && n.Report.State != n.Goal.State:
+		r.Waits = fmt.Sprintf("it is %s and becomes %s", n.Report.State, n.Goal.State)
+		if a := n.Report.Activity; a != nil {
+			r.Waits += ": " + a.Text
+		}
+	default:
+		return r, false
+	}
+	return r, true
 }
 
 // atBest reports whether the group is in its best state: everything serves, follows or is the operator's.
@@ -89,6 +117,8 @@ func (d *decider) summary() string {
 		return fmt.Sprintf("node %s is primary and is not heard", p.Name)
 	case !d.serves(p):
 		return fmt.Sprintf("node %s is primary and does not serve: its server is %s", p.Name, p.Report.Server.Status)
+	case cur.K > len(cur.Members):
+		return fmt.Sprintf("node %s is primary; writes wait for standbys: number_sync_standbys is %d", p.Name, d.g.NumberSync)
 	case cur.K == 0:
 		return fmt.Sprintf("node %s is primary; its commits are not protected by a standby", p.Name)
 	}
@@ -133,9 +163,17 @@ func ifLost(g Group, now Instant, lost NodeID) string {
 	case !inConfiguration(cur, lost):
 		return "nothing changes: no commit waits for it"
 	case !d.serves(d.node(cur.Primary.Node)):
-		return "one voter fewer: " + d.summary()
+		return d.oneFewer(lost)
 	}
 	return withoutStandby(g, now, lost, cur)
+}
+
+// oneFewer is what the loss of a standby does to an election that is under way, or needed.
+func (d *decider) oneFewer(lost NodeID) string {
+	if left := d.heard(d.node(lost)); !d.g.Record.CoveredBy(left) {
+		return "no new primary could be elected: needed is " + d.missing(left)
+	}
+	return "the others could still elect a primary"
 }
 
 func inConfiguration(c Configuration, id NodeID) bool {
@@ -183,7 +221,7 @@ func later(g Group, now Instant, lost NodeID) (Group, Instant) {
 func withoutPrimary(g Group, now Instant, lost NodeID) string {
 	c, then := later(g, now, lost)
 	d := Decide(c, then)
-	if d.Group.Election == nil {
+	if e := d.Group.Election; e == nil || e.Phase == PhasePromoting {
 		for _, r := range d.Refused {
 			if r.Human || r.Rule == "primary_failed" {
 				return "no failover possible: " + r.Waits

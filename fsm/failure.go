@@ -24,6 +24,9 @@ func (d *decider) failure(p *Node) string {
 	}
 	lost := ms(s.NodeLostAfterMS)
 	if p.Probed >= 0 && d.now.Sub(p.Probed) <= lost {
+		if !d.live(p) && d.now.Sub(d.g.Since) > lost {
+			d.refuse(p.ID, true, "start its keeper on "+p.Host+": autoctl run", "its server answers, and its keeper is not heard: the node is unattended")
+		}
 		d.wakeAt(p.Probed.Add(lost))
 		return ""
 	}
@@ -84,7 +87,7 @@ func (d *decider) primaryFailed() bool {
 		return false
 	}
 	d.g.Unplanned = append(d.g.Unplanned, d.now)
-	d.elect(Election{Reason: reason}, "node %s: %s", p.Name, reason)
+	d.elect(Election{Reason: reason}, "node %s: %s", p.Name, inWords(reason))
 	return true
 }
 
@@ -93,11 +96,11 @@ func (d *decider) refuseElection(p *Node, reason string, why map[string]string) 
 	human := !d.live(p) || reason == "primary_damaged" // neither comes back by itself
 	if cur.K == 0 {
 		d.refuse(p.ID, human, "bring the node back, or accept the loss of what only it has: autoctl perform failover --allow-data-loss",
-			"%s; commits were acknowledged by it alone, so that only it may serve", reason)
+			"%s; commits were acknowledged by it alone, so that only it may serve", inWords(reason))
 		return
 	}
 	d.refuse(p.ID, human, "bring a standby or the primary back, or accept a loss: autoctl perform failover --allow-data-loss",
-		"%s; nobody can be promoted without risking acknowledged commits: %s", reason, join(why))
+		"%s; nobody can be promoted without risking acknowledged commits: %s", inWords(reason), join(why))
 }
 
 // poisoned reports whether the group has used up its unplanned failovers for the present window.

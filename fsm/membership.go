@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// calm is how long a member must have stayed since its last hold-off for its comings and goings to be forgotten.
+const calm = 10 * time.Minute
+
 // membership makes one change to the synchronous set when the last one has settled: only additions, or only removals, or only k; from and to k = 0
 // everything at once, because only its primary covers such a configuration. Weaker first: additions before a higher k, a lower k before removals.
 func (d *decider) membership() bool {
@@ -28,6 +31,11 @@ func (d *decider) membership() bool {
 	}
 	want := max(1, d.g.NumberSync)
 	switch {
+	case cur.K > len(cur.Members):
+		d.refuse(p.ID, false, "bring a standby back, or lower the number: autoctl set formation number-sync-standbys",
+			"number_sync_standbys is %d and %d standbys are in step: writes wait", d.g.NumberSync, len(cur.Members))
+	case cur.K == 0 && d.servingState() == StateWaitPrimary:
+		d.refuse(p.ID, false, "", "no quorum standby is in step: commits are not protected, and nobody may be promoted without it")
 	case cur.K > 0 && len(cur.Members) == 0 && d.g.NumberSync == 0:
 		return d.configure(p, cur, 0, nil, "nobody is left to wait for, and number_sync_standbys is 0")
 	case cur.K > want:
@@ -105,6 +113,9 @@ func (d *decider) removal(p *Node, cur Configuration) bool {
 	}
 	for _, m := range lost {
 		n := d.node(m.Node)
+		if n.HoldUntil > 0 && d.now.Sub(n.HoldUntil) > calm {
+			n.Returns = 0
+		}
 		n.Returns++
 		n.HoldUntil = d.now.Add(ms(d.g.Settings.RejoinHoldMS) << min(n.Returns-1, 5))
 		d.event("lost", n.ID, "the primary has not had its word for %d ms", d.g.Settings.ReplicationStallMS)

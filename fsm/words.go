@@ -7,6 +7,23 @@ import (
 	"strings"
 )
 
+// inWords says an election's reason for people.
+func inWords(reason string) string {
+	switch reason {
+	case "primary_crashed":
+		return "the primary's server crashed"
+	case "primary_silent":
+		return "the primary is silent"
+	case "primary_hung":
+		return "the primary's server does not answer new connections"
+	case "primary_damaged":
+		return "the primary's data cannot serve"
+	case "storage_hung":
+		return "the primary's storage hangs: no commit finishes"
+	}
+	return reason
+}
+
 // join renders reasons by node in a fixed order.
 func join(why map[string]string) string {
 	var parts []string
