@@ -233,16 +233,22 @@ func (d *decider) joinVote() bool {
 	p := d.primary()
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if n.Goal.State == StateReportLSN || !hasVoice(n) || n.Goal.State == StateDemoted && (p == nil || n.ID == p.ID) {
+		if n.Goal.State == StateReportLSN || !hasVoice(n) || n.Goal.State == StateDemoted && (p == nil || n.ID == p.ID) && !mute(n) {
 			continue
 		}
-		if p != nil && n.ID == p.ID && (!d.reigned(n) || n.Goal.State.Drains()) {
+		if p != nil && n.ID == p.ID && (n.Goal.State.Serves() && !d.reigned(n) || n.Goal.State.Drains()) {
 			continue
 		}
 		d.renew(n)
 		return d.assign(n, StateReportLSN, "a vote is asked for: %s", d.g.Election.Reason)
 	}
 	return false
+}
+
+// mute reports whether a demoted node is down and has no last word: it was not stopped in order, so that only a start tells how far its log goes.
+func mute(n *Node) bool {
+	r := n.Report
+	return r != nil && r.Reached == n.Goal.Stamp && r.State == StateDemoted && r.Drained == 0
 }
 
 // elected ends the election when the candidate runs outside recovery on the timeline that it was ordered.

@@ -179,6 +179,10 @@ func (d *decider) maintain() bool {
 		if p := d.primary(); p != nil && p.ID == n.ID {
 			continue
 		}
+		if n.Goal.State == StateDemoted && !harmless(n) {
+			d.refuse(n.ID, false, "", "it has not said yet that it does not serve any more")
+			continue
+		}
 		if !d.inRecord(n.ID) {
 			return d.assign(n, StateMaintenance, "asked by an operator; no configuration names it")
 		}
@@ -190,6 +194,12 @@ func (d *decider) maintain() bool {
 		d.refuse(n.ID, false, "", "a configuration of the record still names it")
 	}
 	return false
+}
+
+// harmless reports whether the node has obeyed its goal, which is not to serve, and does not: in maintenance nobody would stop it (P2).
+func harmless(n *Node) bool {
+	r := n.Report
+	return r != nil && r.Obeyed == n.Goal.Stamp && (r.Server.Recovery || r.Server.Status == ServerStopped || r.Server.Status == ServerCrashed || r.Server.Status == ServerAbsent)
 }
 
 // dropNodes moves a node that is to leave to dropped, out of the record first; the last node of a group at once.

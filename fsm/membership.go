@@ -31,15 +31,15 @@ func (d *decider) membership() bool {
 	}
 	want := max(1, d.g.NumberSync)
 	switch {
+	case cur.K > 0 && len(cur.Members) == 0 && d.g.NumberSync == 0:
+		return d.configure(p, cur, 0, nil, "nobody is left to wait for, and number_sync_standbys is 0")
+	case cur.K > want:
+		return d.configure(p, cur, want, cur.Members, "number_sync_standbys is %d", d.g.NumberSync)
 	case cur.K > len(cur.Members):
 		d.refuse(p.ID, false, "bring a standby back, or lower the number: autoctl set formation number-sync-standbys",
 			"number_sync_standbys is %d and %d standbys are in step: writes wait", d.g.NumberSync, len(cur.Members))
 	case cur.K == 0 && d.servingState() == StateWaitPrimary:
 		d.refuse(p.ID, false, "", "no quorum standby is in step: commits are not protected, and nobody may be promoted without it")
-	case cur.K > 0 && len(cur.Members) == 0 && d.g.NumberSync == 0:
-		return d.configure(p, cur, 0, nil, "nobody is left to wait for, and number_sync_standbys is 0")
-	case cur.K > want:
-		return d.configure(p, cur, want, cur.Members, "number_sync_standbys is %d", d.g.NumberSync)
 	case cur.K > 0 && cur.K < want && len(cur.Members) >= want:
 		return d.configure(p, cur, want, cur.Members, "number_sync_standbys is %d", d.g.NumberSync)
 	case cur.K > 0 && cur.K < want:

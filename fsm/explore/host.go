@@ -138,9 +138,10 @@ func (h *host) dataFacts() fsm.DataFacts {
 	if h.log == "" {
 		return fsm.DataFacts{Kind: fsm.DataAbsent}
 	}
-	d := fsm.DataFacts{Kind: fsm.DataReady, SystemID: systemID, Timeline: h.control, Checkpoint: lsnAt(1), StandbySignal: h.files.standby, Lineage: h.log.lineage()}
-	if h.running() || !h.ruled {
-		d.Timeline = h.log.timeline()
+	// pg_control names the timeline of a promotion even before its first checkpoint (CreateEndOfRecoveryRecord).
+	d := fsm.DataFacts{
+		Kind: fsm.DataReady, SystemID: systemID, Timeline: h.log.timeline(), Checkpoint: lsnAt(1),
+		StandbySignal: h.files.standby, Lineage: h.log.lineage(),
 	}
 	if h.clean {
 		d.Clean, d.Checkpoint = true, h.log.lsn()
