@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"time"
 
@@ -21,6 +22,7 @@ type asked struct {
 	at       time.Time
 	upstream fsm.Upstream
 	facts    *fsm.UpstreamFacts
+	why      string // there are no facts
 }
 
 // askedFor is how long an answer is good, and askTimeout how long it may take.
@@ -42,12 +44,32 @@ func (n *Node) askUpstream(ctx context.Context, goal fsm.Goal, f *fsm.Facts) {
 		if err != nil {
 			n.config().Log.Debug().Err(err).Msg("upstream does not answer")
 		}
-		last = asked{at: time.Now(), upstream: *goal.Upstream, facts: facts}
+		last = asked{at: time.Now(), upstream: *goal.Upstream, facts: facts, why: reason(err)}
 		n.mu.Lock()
 		n.asked = last
 		n.mu.Unlock()
 	}
-	f.Upstream, f.Silent = last.facts, last.facts == nil
+	f.Upstream, f.Silent, f.SilentWhy = last.facts, last.facts == nil, last.why
+}
+
+// reason returns the innermost useful words of an error from a connection: pgx repeats user and database for each address that it tried.
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Message
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err.Error()
+	}
+	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok && connect.Unwrap() != nil {
+		return connect.Unwrap().Error()
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	return err.Error()
 }
 
 // replication opens a replication connection to a database of the upstream: it takes replication commands and plain SQL.
@@ -61,7 +83,18 @@ func (n *Node) replication(ctx context.Context, u fsm.Upstream) (*pgconn.PgConn,
 	if err != nil {
 		return nil, fmt.Errorf("connect to the upstream: %w", err)
 	}
-	conn, err := pgconn.Connect(ctx, text)
+	cfg, err := pgconn.ParseConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the upstream: %w", err)
+	}
+	// The environment may hold what is meant for the monitor: its password, or which of several servers to prefer.
+	cfg.Password, cfg.ValidateConnect, cfg.AfterConnect = "", nil, nil
+	if n.config().PasswordFile != "" {
+		if cfg.Password, err = n.password(); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the upstream: %w", err)
 	}
@@ -90,7 +123,8 @@ func (n *Node) ask(ctx context.Context, goal fsm.Goal, end fsm.LSN) (*fsm.Upstre
 	}
 	row, err := query(ctx, conn, `select pg_is_in_recovery()::text, (select timeline_id from pg_control_checkpoint())::text,
 		coalesce((select wal_status from pg_replication_slots where slot_name = '`+n.ownName()+`'), ''),
-		coalesce((select restart_lsn from pg_replication_slots where slot_name = '`+n.ownName()+`'), '0/0')::text`)
+		coalesce((select restart_lsn from pg_replication_slots where slot_name = '`+n.ownName()+`'), '0/0')::text,
+		(select setting from pg_settings where name = 'wal_segment_size')`)
 	if err != nil || len(row) != 1 {
 		return nil, fmt.Errorf("ask the upstream for its state: %w", err)
 	}
@@ -101,8 +135,10 @@ func (n *Node) ask(ctx context.Context, goal fsm.Goal, end fsm.LSN) (*fsm.Upstre
 	}
 	f.ControlTimeline = fsm.Timeline(tli)
 	kept, _ := fsm.ParseLSN(row[0][3])
-	// PostgreSQL asks from the beginning of the segment.
-	f.LostSlot = row[0][2] == "lost" || kept != 0 && end != 0 && kept > end
+	// The slot keeps whole segments, and a receiver that starts anew asks from the beginning of one: until then our end may seem
+	// to be behind what the slot has confirmed.
+	segment, _ := strconv.ParseUint(row[0][4], 10, 64)
+	f.LostSlot = row[0][2] == "lost" || end != 0 && segment != 0 && uint64(kept)/segment > uint64(end)/segment
 	return f, n.askSize(ctx, conn)
 }
 
