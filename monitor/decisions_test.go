@@ -104,9 +104,10 @@ func (b *bench) awaitStates(client *monitorapi.Client, want ...fsm.State) {
 		if err != nil || len(s.Formations[0].Groups) == 0 {
 			return false
 		}
+		g := s.Formations[0].Groups[0]
 		got = nil
-		settled := true
-		for _, n := range s.Formations[0].Groups[0].Nodes {
+		settled := len(g.Record) == 1 && g.Election == nil
+		for _, n := range g.Nodes {
 			got = append(got, n.Reported)
 			settled = settled && n.Reported == n.Assigned
 		}
@@ -198,8 +199,28 @@ func (b *bench) crash(w *world, victim, heir *keeper) time.Duration {
 	case at := <-heard:
 		return at.Sub(began).Round(time.Millisecond)
 	case <-time.After(20 * time.Second):
+		b.explain(heir.client)
 		b.t.Fatal("no failover")
 		return 0
+	}
+}
+
+// explain logs why a group is as it is.
+func (b *bench) explain(client *monitorapi.Client) {
+	b.t.Helper()
+	events, err := client.Events(b.t.Context(), monitorapi.EventFilter{Count: 30})
+	if err != nil {
+		b.t.Error(err)
+	}
+	for _, e := range events {
+		b.t.Logf("%s node %d %s by %s: %s (%s/%s) %s", e.Time.Format("05.000"), e.Node, e.Kind, e.Rule, e.Reason, e.Reported, e.Assigned, e.Stamp)
+	}
+	g, now, err := client.ExplainInput(b.t.Context(), "default", 0)
+	if err != nil {
+		b.t.Error(err)
+	}
+	for _, r := range fsm.Decide(g, now).Refused {
+		b.t.Logf("%s refuses node %d: it waits for %s", r.Rule, r.Node, r.Waits)
 	}
 }
 

@@ -65,6 +65,9 @@ func parameters(c Config) conf.Params {
 		"logging_collector":       "off",
 		"log_line_prefix":         "%m [%p] %q%u@%h ",
 		"log_checkpoints":         "off",
+		// A refused call is the client's to report: here it is one line, without its statement.
+		"log_error_verbosity":     "terse",
+		"log_min_error_statement": "fatal",
 		// Heartbeats update the same few rows for ever.
 		"autovacuum_naptime": "15s",
 		"ssl":                "off",

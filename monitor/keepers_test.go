@@ -184,6 +184,12 @@ func newKeeper(b *bench, i int, change func(*keeper)) *keeper {
 	}
 	k := &keeper{client: client, id: got.Node, token: r.Token, beat: 100 * time.Millisecond}
 	change(k)
+	k.live(b)
+	return k
+}
+
+// live lets the keeper run until the test ends.
+func (k *keeper) live(b *bench) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -194,5 +200,4 @@ func newKeeper(b *bench, i int, change func(*keeper)) *keeper {
 		cancel()
 		<-done
 	})
-	return k
 }
