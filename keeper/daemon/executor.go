@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/autoctl/autoctl/fsm"
 )
 
@@ -82,19 +84,46 @@ func (d *Daemon) advance(ctx context.Context, goal fsm.Goal) outcome {
 		d.Log.Debug().Stringer("goal", goal.Stamp).Str("step", string(step.Kind)).Str("reason", step.Reason).Msg("waiting")
 		return waiting
 	default:
-		return d.do(ctx, goal, step, time.Since(began))
+		log := d.Log.With().Dur("look_ms", time.Since(began)).Logger()
+		for i := range steps {
+			if i > 0 && !follows(steps[i-1].Kind, steps[i].Kind) {
+				break
+			}
+			if out := d.do(ctx, goal, steps[i], log); out != progressed {
+				return out
+			}
+		}
+		return progressed
 	}
 }
 
-// do takes one step, found by a look that took as long as given.
-func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step, look time.Duration) outcome {
+// follows says that a plan's next step may be taken without another look: the
+// first is what the second needs, and nothing else that the plan asked about
+// could have changed it meanwhile. Every look costs time that a failover lacks.
+func follows(first, second fsm.StepKind) bool {
+	switch first {
+	case fsm.StepConfigure:
+		return second == fsm.StepStart
+	case fsm.StepBeginPromote:
+		return second == fsm.StepPromote
+	case fsm.StepCopy:
+		return second == fsm.StepSwap
+	case fsm.StepCheckpoint:
+		return second == fsm.StepStopFast
+	default:
+		return false
+	}
+}
+
+// do takes one step.
+func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step, log zerolog.Logger) outcome {
 	stepping, err := d.begin(ctx, goal, step)
 	if err != nil {
 		return progressed // the newer goal is looked at at once
 	}
 	began := time.Now()
-	log := d.Log.With().Stringer("goal", goal.Stamp).Str("state", string(goal.State)).Str("step", string(step.Kind)).Str("reason", step.Reason).Logger()
-	log.Debug().Dur("look_ms", look).Msg("step begins")
+	log = log.With().Stringer("goal", goal.Stamp).Str("state", string(goal.State)).Str("step", string(step.Kind)).Str("reason", step.Reason).Logger()
+	log.Debug().Msg("step begins")
 	err = d.Node.Do(stepping, goal, step)
 	d.end()
 	took := time.Since(began)

@@ -70,13 +70,21 @@ func (n *Node) awaitWritable(ctx context.Context, goal fsm.Goal) error {
 	if p == nil {
 		return fmt.Errorf("promote: %w", errStopped)
 	}
-	for {
+	for check := time.Now().Add(receiverGrace); ; {
 		var recovery bool
 		err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
 			return c.QueryRow(ctx, `select pg_is_in_recovery()`).Scan(&recovery)
 		})
 		if err == nil && !recovery {
 			return nil
+		}
+		if time.Now().After(check) { // a client may have come in the way since the plan looked (S12)
+			check = time.Now().Add(receiverGrace)
+			if s := n.look(ctx); s.recovery && s.blocked() {
+				if err := n.endBlockers(ctx); err != nil {
+					return err
+				}
+			}
 		}
 		select {
 		case <-tick.C:
