@@ -361,8 +361,12 @@ func (d *decider) handOver(n *Node, c Command) (Answer, bool) {
 			return nothing("%s", a.Text), false
 		}
 		return a, false
-	case !d.inRecord(n.ID), d.g.NumberSync > 0 && len(cur.Members) <= d.g.NumberSync, !d.readWrite(p):
-		return nothing("no commit has to wait for node %s", n.Name), false
+	case !d.inRecord(n.ID):
+		return nothing("no commit waits for node %s", n.Name), false
+	case !d.readWrite(p):
+		return nothing("there is no primary to change the synchronous set with"), false
+	case d.g.NumberSync > 0 && len(cur.Members) <= d.g.NumberSync:
+		return nothing("number_sync_standbys is %d: writes will wait until node %s is back", d.g.NumberSync, n.Name), false
 	}
 	n.Leaving = c.ID
 	d.dirty = true

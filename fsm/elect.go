@@ -1,6 +1,9 @@
 package fsm
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // forwardPatience is how long a fast_forward may take before the most advanced voter is chosen as it is.
 const forwardPatience = 10 * time.Second
@@ -265,6 +268,18 @@ func (d *decider) elected() bool {
 	return true
 }
 
+// stuck reports whether a candidate that is heard will not serve by itself soon: votes taken anew are safe at any time, and cost one.
+func (d *decider) stuck(c *Node) bool {
+	switch s := c.Report.Server.Status; {
+	case s == ServerCrashed, s == ServerAbsent:
+		return true
+	case c.Report.Obeyed == c.Goal.Stamp && c.Report.Problem != nil && slices.Contains(disabling, c.Report.Problem.Code):
+		return true
+	default:
+		return s != ServerRunning && s != ServerStarting && d.now.Sub(d.g.Election.PhaseBegan) > ms(d.g.Settings.NodeUnreachableAfterMS)
+	}
+}
+
 // candidateLost takes the votes anew when the candidate failed before it served. Its configuration is in the record, so it must be covered too.
 func (d *decider) candidateLost() bool {
 	if !d.inPhase(PhasePromoting) {
@@ -272,7 +287,7 @@ func (d *decider) candidateLost() bool {
 	}
 	e := d.g.Election
 	c := d.node(e.Candidate)
-	if c == nil || d.live(c) && c.Report.Server.Status != ServerCrashed && c.Report.Server.Status != ServerAbsent {
+	if c == nil || d.live(c) && !d.stuck(c) {
 		d.wakeAt(d.now.Add(ms(d.g.Settings.NodeLostAfterMS)))
 		return false
 	}

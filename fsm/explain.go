@@ -64,6 +64,8 @@ func (d *decider) unready(n *Node) (Refusal, bool) {
 		r.Hint, r.Human = "is its host up, its keeper running and the network whole?", true
 	case n.Report.Problem != nil:
 		r.Waits, r.Hint = n.Report.Problem.Text, n.Report.Problem.Hint
+	case n.Goal.State.Follows() && !running(n), n.Goal.State.Serves() && !running(n):
+		r.Waits = "its server is " + string(n.Report.Server.Status)
 	case n.Report.Reached != n.Goal.Stamp && n.Report.State != n.Goal.State:
 		r.Waits = fmt.Sprintf("it is %s and becomes %s", n.Report.State, n.Goal.State)
 		if a := n.Report.Activity; a != nil {
@@ -227,7 +229,7 @@ func withoutPrimary(g Group, now Instant, lost NodeID) string {
 				return "no failover possible: " + r.Waits
 			}
 		}
-		return "no failover possible"
+		return "no failover possible: " + reasons(d.Refused)
 	}
 	c = cast(d.Group)
 	then = then.Add(ms(c.Settings.ElectionPatienceMS) + 1)
@@ -298,6 +300,8 @@ func withoutStandby(g Group, now Instant, lost NodeID, cur Configuration) string
 	switch {
 	case next.K == 0:
 		return "commits would no longer be protected"
+	case len(left) < next.K && (g.Unproven || g.Paused):
+		return "writes would wait until it is back, or automation goes on"
 	case len(left) < next.K:
 		return fmt.Sprintf("writes would wait: number_sync_standbys is %d and only %d standbys would be left", g.NumberSync, len(left))
 	}

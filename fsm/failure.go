@@ -68,7 +68,7 @@ func (d *decider) vouched(p *Node) NodeID {
 // primary's keeper restarts it in place under its unchanged goal.
 func (d *decider) primaryFailed() bool {
 	p := d.primary()
-	if p == nil || d.g.Election != nil || !p.Goal.State.Serves() || p.Report == nil {
+	if p == nil || d.g.Election != nil || !p.Goal.State.Serves() {
 		return false
 	}
 	reason := d.failure(p)
@@ -97,6 +97,10 @@ func (d *decider) refuseElection(p *Node, reason string, why map[string]string) 
 	if cur.K == 0 {
 		d.refuse(p.ID, human, "bring the node back, or accept the loss of what only it has: autoctl perform failover --allow-data-loss",
 			"%s; commits were acknowledged by it alone, so that only it may serve", inWords(reason))
+		return
+	}
+	if why["votes"] == "" {
+		d.refuse(p.ID, human, "autoctl set node candidate-priority, or autoctl perform promotion --name NODE", "%s; nobody may be elected: %s", inWords(reason), join(why))
 		return
 	}
 	d.refuse(p.ID, human, "bring a standby or the primary back, or accept a loss: autoctl perform failover --allow-data-loss",

@@ -23,10 +23,14 @@ func (d *decider) membership() bool {
 	if p.Report.Obeyed != p.Goal.Stamp || member(p) != cur.Primary {
 		return false
 	}
+	// A member that is gone makes the next election impossible: it leaves first where enough remain (S19).
+	if d.removal(p, cur, max(1, d.g.NumberSync)) {
+		return true
+	}
 	if fresh := d.joiners(p, cur); len(fresh) > 0 {
 		return d.admit(p, cur, fresh)
 	}
-	if d.removal(p, cur) {
+	if d.removal(p, cur, 0) {
 		return true
 	}
 	want := max(1, d.g.NumberSync)
@@ -83,8 +87,8 @@ func (d *decider) leaves(n *Node) bool {
 }
 
 // removal takes out members that are lost as the primary sees it, down to max(N, 1) of them and with N = 0 to none, and those that must go whatever remains:
-// with N ≥ 1 and too few left, writes wait.
-func (d *decider) removal(p *Node, cur Configuration) bool {
+// with N ≥ 1 and too few left, writes wait. It does nothing where fewer than least would remain.
+func (d *decider) removal(p *Node, cur Configuration, least int) bool {
 	var must, lost, keep []Member
 	for _, m := range cur.Members {
 		n := d.node(m.Node)
@@ -97,10 +101,10 @@ func (d *decider) removal(p *Node, cur Configuration) bool {
 			keep = append(keep, m)
 		}
 	}
-	if len(must) > 0 {
+	if len(must) > 0 && len(keep)+len(lost) >= least {
 		return d.shrink(p, cur, append(keep, lost...), must)
 	}
-	if len(lost) == 0 {
+	if len(lost) == 0 || len(must) > 0 || len(keep) < least {
 		return false
 	}
 	floor := max(1, d.g.NumberSync)
