@@ -31,7 +31,8 @@ func (a *app) dropNode() *cobra.Command {
 		Long: `Take a node out of its group. A primary hands over first. The node's keeper stops PostgreSQL
 and ends; the data directory stays, unless --destroy is given (on the node's own machine).
 
---force forgets a node that will never come back, without waiting for it.`,
+--force forgets a node that will never come back, without waiting for it. With --destroy it
+deletes a node on this machine although the monitor cannot be reached.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if destroy && name != "" {
 				return fail(classUsage, "run it on the node's machine with --pgdata", "--destroy works on this machine only, not with --name")
@@ -48,6 +49,10 @@ and ends; the data directory stays, unless --destroy is given (on the node's own
 				o.watch = untilGone(n)
 				return o.carryOut(cmd.Context())
 			})
+			if err != nil && destroy && force && monitorapi.CodeOf(err) == monitorapi.CodeUnreachable {
+				a.say("%v: the node is deleted here only; drop it there with --name and --force.", err)
+				err = a.endLocal(cmd.Context(), t)
+			}
 			if err != nil {
 				return attempt(err, "drop node")
 			}
@@ -76,6 +81,18 @@ func untilGone(n monitorapi.NodeState) watcher {
 		}
 		return verdict{}
 	}
+}
+
+// endLocal stops the daemon of the chosen data directory, if one runs.
+func (a *app) endLocal(ctx context.Context, t *target) error {
+	l, _, err := t.local()
+	if err != nil {
+		return err
+	}
+	if err := a.endDaemon(ctx, l, stopFast); err != nil && !errors.Is(err, control.ErrNotRunning) {
+		return err
+	}
+	return nil
 }
 
 // alreadyDropped reports whether the node of the chosen data directory has left its group: nothing is left to ask the monitor.
@@ -164,7 +181,7 @@ func (a *app) dropMonitor() *cobra.Command {
 					return fail(classUsage, `use "autoctl drop node"`, "%s is a node's, not a monitor's", l.PostgreSQL.PGData)
 				}
 				dir := l.PostgreSQL.PGData
-				if err := a.endDaemon(cmd.Context(), l, stopFast); err != nil && !errors.Is(err, control.ErrNotRunning) {
+				if err := a.endLocal(cmd.Context(), t); err != nil {
 					return err
 				}
 				if destroy {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +41,7 @@ func (a *app) explainCommand() *cobra.Command {
 							fmt.Fprintln(w)
 						}
 						fmt.Fprintf(w, "Formation %s, group %d: ", printable(d.Formation), d.Group)
-						fmt.Fprint(w, d.Text())
+						fmt.Fprintln(w, strings.TrimRight(d.Text(), "\n"))
 					}
 				})
 			}), "explain")

@@ -78,7 +78,7 @@ func (a *app) disableMaintenance() *cobra.Command {
 						return verdict{err: fail(classFailed, "", "the node has left the group")}
 					}
 					back := m.Reported == fsm.StateSecondary || m.Reported.Serves() || m.Reported == fsm.StateCatchingUp && !m.Quorum
-					if back && m.Reported == m.Assigned {
+					if p := serving(g); back && m.Reported == m.Assigned && p != nil && p.Reported == p.Assigned {
 						return verdict{done: true, text: fmt.Sprintf("%s is back, in state %s.", printable(m.Name), m.Reported)}
 					}
 					return verdict{}

@@ -184,7 +184,7 @@ func newChangeTable(a *app, s monitorapi.State) *changeTable {
 // show prints a change, unless it is none of a node's states.
 func (t *changeTable) show(c monitorapi.Change) {
 	state := string(c.Reported) + ">" + string(c.Assigned)
-	if t.json || c.Node == 0 || t.last[c.Node] == state {
+	if t.json || c.Node == 0 || c.Name == "" || t.last[c.Node] == state {
 		return
 	}
 	t.last[c.Node] = state
