@@ -11,6 +11,8 @@ type Facts struct {
 	Upstream *UpstreamFacts `json:"upstream,omitempty"`
 	// Silent says that the upstream was asked for this observation and gave no answer; see [Step.Ask].
 	Silent bool `json:"silent,omitempty"`
+	// SilentWhy is what stood in the way, in words; empty when that is unknown.
+	SilentWhy string `json:"silent_why,omitempty"`
 	// Fresh says that the monitor has confirmed the goal in this run of the keeper, and after the server was last seen down: a server
 	// under k = 0 starts only then, because an operator may have forced a promotion elsewhere meanwhile (design section 5).
 	Fresh bool `json:"fresh,omitempty"`
@@ -109,6 +111,6 @@ type UpstreamFacts struct {
 	Primary         bool     `json:"primary"`
 	Lineage         Lineage  `json:"lineage"`
 	ControlTimeline Timeline `json:"control_timeline"`
-	// LostSlot says that our slot there cannot give us the WAL that we need.
+	// LostSlot says that the WAL that would continue ours is gone there, whatever our slot says.
 	LostSlot bool `json:"lost_slot,omitempty"`
 }

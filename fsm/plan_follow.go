@@ -125,8 +125,12 @@ func ask(goal Goal, f Facts, why string) []Step {
 		return plan(s)
 	}
 	if f.Upstream == nil {
-		return waitFor("upstream_unreachable", "it goes on when the upstream answers", "%s: node %d at %s:%d does not answer",
-			why, goal.Upstream.Node, goal.Upstream.Host, goal.Upstream.Port)
+		because := "does not answer"
+		if f.SilentWhy != "" {
+			because = "cannot be asked: " + f.SilentWhy
+		}
+		return waitFor("upstream_unreachable", "it goes on when the upstream answers", "%s: node %d at %s:%d %s",
+			why, goal.Upstream.Node, goal.Upstream.Host, goal.Upstream.Port, because)
 	}
 	return waitFor("upstream_not_ready", "it goes on when the upstream serves", "%s: node %d is not a primary on timeline %d yet",
 		why, goal.Upstream.Node, goal.Upstream.Timeline)
@@ -140,13 +144,9 @@ func followStopped(goal Goal, f Facts) []Step {
 	if !accounted(goal, f) {
 		return ask(goal, f, "whether the upstream has the promotions made here is not known")
 	}
-	if goal.State != StateFastForward && settledUpstream(goal, f) {
-		if f.Upstream.LostSlot {
-			return plan(climb(RungCopy, "the upstream no longer has the log that this node needs"))
-		}
-		if !f.Upstream.Lineage.Contains(f.Data.Lineage, f.end()) {
-			return diverged(f)
-		}
+	// The end of a stopped log is not always known, so what the upstream still has of its continuation is judged once it runs.
+	if goal.State != StateFastForward && settledUpstream(goal, f) && !f.Upstream.Lineage.Contains(f.Data.Lineage, f.end()) {
+		return diverged(f)
 	}
 	return start(goal, f, "the node follows")
 }
@@ -173,10 +173,10 @@ func followRunning(goal Goal, f Facts) []Step {
 		return waitFor("not_streaming", "the monitor chooses another source", "node %d does not send its log", goal.Upstream.Node)
 	case !settledUpstream(goal, f):
 		return ask(goal, f, "the log does not arrive")
-	case f.Upstream.LostSlot:
-		return plan(climb(RungCopy, "the upstream no longer has the log that this node needs"))
 	case !f.Upstream.Lineage.Contains(f.Data.Lineage, f.end()):
 		return diverged(f)
+	case f.Upstream.LostSlot:
+		return plan(climb(RungCopy, "the upstream no longer has the log that this node needs"))
 	case f.Server.StuckMS > patienceMS(goal):
 		return stuck(f)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -83,18 +84,8 @@ func (n *Node) replication(ctx context.Context, u fsm.Upstream) (*pgconn.PgConn,
 	if err != nil {
 		return nil, fmt.Errorf("connect to the upstream: %w", err)
 	}
-	cfg, err := pgconn.ParseConfig(text)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the upstream: %w", err)
-	}
-	// The environment may hold what is meant for the monitor: its password, or which of several servers to prefer.
-	cfg.Password, cfg.ValidateConnect, cfg.AfterConnect = "", nil, nil
-	if n.config().PasswordFile != "" {
-		if cfg.Password, err = n.password(); err != nil {
-			return nil, err
-		}
-	}
-	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	// The environment may hold what is meant for the monitor: without a password here, the password file counts.
+	conn, err := pgconn.Connect(ctx, text+" password='' target_session_attrs=any")
 	if err != nil {
 		return nil, fmt.Errorf("connect to the upstream: %w", err)
 	}
@@ -121,10 +112,7 @@ func (n *Node) ask(ctx context.Context, goal fsm.Goal, end fsm.LSN) (*fsm.Upstre
 	if f.Lineage, err = upstreamLineage(ctx, conn, fsm.Timeline(id.Timeline)); err != nil {
 		return nil, err
 	}
-	row, err := query(ctx, conn, `select pg_is_in_recovery()::text, (select timeline_id from pg_control_checkpoint())::text,
-		coalesce((select wal_status from pg_replication_slots where slot_name = '`+n.ownName()+`'), ''),
-		coalesce((select restart_lsn from pg_replication_slots where slot_name = '`+n.ownName()+`'), '0/0')::text,
-		(select setting from pg_settings where name = 'wal_segment_size')`)
+	row, err := query(ctx, conn, `select pg_is_in_recovery()::text, (select timeline_id from pg_control_checkpoint())::text`)
 	if err != nil || len(row) != 1 {
 		return nil, fmt.Errorf("ask the upstream for its state: %w", err)
 	}
@@ -134,12 +122,29 @@ func (n *Node) ask(ctx context.Context, goal fsm.Goal, end fsm.LSN) (*fsm.Upstre
 		return nil, fmt.Errorf("ask the upstream for its state: %w", err)
 	}
 	f.ControlTimeline = fsm.Timeline(tli)
-	kept, _ := fsm.ParseLSN(row[0][3])
-	// The slot keeps whole segments, and a receiver that starts anew asks from the beginning of one: until then our end may seem
-	// to be behind what the slot has confirmed.
-	segment, _ := strconv.ParseUint(row[0][4], 10, 64)
-	f.LostSlot = row[0][2] == "lost" || end != 0 && segment != 0 && uint64(kept)/segment > uint64(end)/segment
+	if f.LostSlot, err = n.lostLog(ctx, conn, f.Lineage, end, fsm.LSN(id.XLogPos)); err != nil {
+		return nil, err
+	}
 	return f, n.askSize(ctx, conn)
+}
+
+// lostLog says that the upstream has removed the segment from which we would go on. A slot alone proves nothing: the log may still be there.
+func (n *Node) lostLog(ctx context.Context, conn *pgconn.PgConn, l fsm.Lineage, end, newest fsm.LSN) (bool, error) {
+	n.mu.Lock()
+	segment := n.data.control().WALSegmentSize
+	n.mu.Unlock()
+	if end == 0 || segment <= 0 || int64(end)/segment >= int64(newest)/segment {
+		return false, nil
+	}
+	names := make([]string, len(l))
+	for i, b := range l {
+		names[i] = "'" + segmentName(b.Timeline, end, segment) + "'"
+	}
+	rows, err := query(ctx, conn, `select count(*)::text from unnest(array[`+strings.Join(names, ",")+`]) s where (pg_stat_file('pg_wal/' || s, true)).size is not null`)
+	if err != nil || len(rows) != 1 {
+		return false, fmt.Errorf("ask the upstream for its log: %w", err)
+	}
+	return rows[0][0] == "0", nil
 }
 
 func upstreamLineage(ctx context.Context, conn *pgconn.PgConn, tli fsm.Timeline) (fsm.Lineage, error) {
