@@ -165,7 +165,7 @@ func (d *decider) mayAbandon() bool {
 // short abandons a planned election whose best candidate lacks the end of the old primary's log.
 func (d *decider) short(best ballot) bool {
 	p := d.primary()
-	if !d.g.Election.Planned || p == nil || p.Report == nil || p.Report.Drained == 0 || !d.mayAbandon() {
+	if !d.g.Election.Planned || p == nil || p.Report == nil || p.Report.Drained == 0 || p.Report.SystemID == 0 || !d.mayAbandon() {
 		return false
 	}
 	if best.at.LSN >= p.Report.Drained {

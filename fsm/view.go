@@ -95,7 +95,7 @@ func vote(n *Node) (Position, bool) {
 			return r.Vote.Position, true
 		}
 	case StateDemoted:
-		if r.Drained != 0 && r.Reached == n.Goal.Stamp && r.Obeyed == n.Goal.Stamp && r.State == StateDemoted {
+		if r.Drained != 0 && r.SystemID != 0 && r.Server.Status == ServerStopped && r.Reached == n.Goal.Stamp && r.Obeyed == n.Goal.Stamp && r.State == StateDemoted {
 			return Position{Epoch: r.Position.Epoch, Timeline: r.Position.Timeline, LSN: r.Drained}, true
 		}
 	}
