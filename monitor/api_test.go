@@ -26,24 +26,6 @@ func answerAll(g fsm.Group, _ fsm.Instant) fsm.Decision {
 	return d
 }
 
-func TestCreate_IsIdempotentAndLeavesNothingRunning(t *testing.T) {
-	b := newBench(t)
-	b.create()
-	b.create()
-	if _, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", "1"), time.Second); err == nil {
-		t.Fatal("unexpected listener")
-	}
-	b.start()
-	client := b.dial()
-	h, err := client.Hello(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(monitorapi.Hello{Protocol: 1, Software: "test", Incarnation: 1}, h); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestAPI(t *testing.T) {
 	b := newBench(t)
 	b.c.Decide = answerAll

@@ -57,6 +57,8 @@ type Config struct {
 	NodePassword string
 	// Parameters are more settings of the monitor's PostgreSQL, which win over ours.
 	Parameters map[string]string
+	// NoSync leaves a new cluster unsynced, as initdb --no-sync does: for tests and demonstrations.
+	NoSync bool
 	// LeaveRunning makes Create leave the server running, for a Run that follows at once and adopts it.
 	LeaveRunning bool
 	// Software is our version, told to clients.

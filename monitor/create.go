@@ -163,7 +163,7 @@ func ensureCluster(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	if err := pgserver.InitDB(ctx, c.Binaries, pgserver.InitConfig{DataDir: place, Superuser: self}); err != nil {
+	if err := pgserver.InitDB(ctx, c.Binaries, pgserver.InitConfig{DataDir: place, Superuser: self, NoSync: c.NoSync}); err != nil {
 		return fmt.Errorf("create the monitor's cluster: %w", err)
 	}
 	if _, err := writeFiles(c, place); err != nil {

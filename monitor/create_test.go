@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/autoctl/autoctl/internal/monitorapi"
 	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/internal/pgserver/pgtest"
@@ -78,11 +80,32 @@ func TestConfig_Validate(t *testing.T) {
 	}
 }
 
+// TestCreate_Again: creating is idempotent, leaves no server running, and begins incarnation 1.
+func TestCreate_Again(t *testing.T) {
+	b := newBench(t)
+	for range 2 {
+		if err := Create(t.Context(), b.c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pgserver.Adopt(b.c.DataDir); !errors.Is(err, pgserver.ErrNotRunning) {
+			t.Errorf("got %v, want no server", err)
+		}
+	}
+	b.start()
+	h, err := b.dial().Hello(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(monitorapi.Hello{Protocol: monitorapi.Protocol, Software: "test", Incarnation: 1}, h); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestCreate_Interrupted: whenever it is interrupted, creating again goes on.
 func TestCreate_Interrupted(t *testing.T) {
 	b := newBench(t)
 	began := time.Now()
-	for wait := 50 * time.Millisecond; ; wait *= 2 {
+	for wait := 60 * time.Millisecond; ; wait *= 3 {
 		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		err := Create(ctx, b.c)
 		cancel()
@@ -110,7 +133,9 @@ func TestPasswords(t *testing.T) {
 	b.c.Auth, b.c.NodePassword, b.c.LeaveRunning = AuthSCRAM, secret, true
 	b.c.TLS = TLS{CertFile: files.Cert, KeyFile: files.Key}
 	b.c.Parameters["log_statement"] = "all"
-	b.create()
+	if err := Create(t.Context(), b.c); err != nil {
+		t.Fatal(err)
+	}
 	if p, err := pgserver.Adopt(b.c.DataDir); err != nil {
 		t.Errorf("the server does not run: %v", err)
 	} else {

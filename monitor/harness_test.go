@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func newBench(t *testing.T) *bench {
 	dir := pgtest.TempDir(t)
 	b := &bench{t: t, c: Config{
 		DataDir: filepath.Join(dir, "monitor"), StateDir: filepath.Join(dir, "state"), Binaries: pgtest.Binaries(t),
-		Port: pgtest.FreePort(t), Listen: "127.0.0.1", SocketDir: dir, Auth: AuthTrust, Software: "test",
+		Port: pgtest.FreePort(t), Listen: "127.0.0.1", SocketDir: dir, Auth: AuthTrust, Software: "test", NoSync: true,
 		Parameters: map[string]string{"fsync": "off", "shared_buffers": "16MB", "max_connections": "80"},
 	}}
 	b.c.Log = zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel).Hook(b)
@@ -69,11 +70,32 @@ func (b *bench) cleanup() {
 	}
 }
 
+// create makes the bench's monitor by copying one that was created for all tests: what differs is written when it starts.
 func (b *bench) create() {
 	b.t.Helper()
-	if err := Create(b.t.Context(), b.c); err != nil {
-		b.t.Fatal(err)
+	template.Lock()
+	defer template.Unlock()
+	if template.dir == "" {
+		if err := Create(b.t.Context(), b.c); err != nil {
+			b.t.Fatal(err)
+		}
+		dir, err := os.MkdirTemp("/tmp", "ac-monitor-")
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		template.dir = dir
+		copyTree(b.t, b.c.DataDir, filepath.Join(dir, "data"))
+		copyTree(b.t, b.c.StateDir, filepath.Join(dir, "state"))
+		return
 	}
+	copyTree(b.t, filepath.Join(template.dir, "data"), b.c.DataDir)
+	copyTree(b.t, filepath.Join(template.dir, "state"), b.c.StateDir)
+}
+
+// template is where the monitor to copy is; TestMain removes it.
+var template struct {
+	sync.Mutex
+	dir string
 }
 
 // start runs the monitor in this process.

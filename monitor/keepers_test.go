@@ -69,6 +69,12 @@ func (w *witness) hear(goal fsm.Goal) {
 	}
 }
 
+func (w *witness) total() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.count
+}
+
 func (w *witness) top() fsm.Stamp {
 	w.mu.Lock()
 	defer w.mu.Unlock()

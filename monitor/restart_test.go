@@ -27,7 +27,13 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(helperEnv); text != "" {
 		os.Exit(helper(text))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if template.dir != "" {
+		if err := os.RemoveAll(template.dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	os.Exit(code)
 }
 
 // helperConfig is what of a Config crosses to another process.
@@ -134,7 +140,7 @@ func TestKilled(t *testing.T) {
 	if g.Sequence < told.Seq {
 		t.Errorf("a keeper was told sequence %d, the monitor is at %d", told.Seq, g.Sequence)
 	}
-	t.Logf("%d kills, %d goals heard, sequence %d", n, w.count, told.Seq)
+	t.Logf("%d kills, %d goals heard, sequence %d", n, w.total(), told.Seq)
 }
 
 func (b *bench) killServer() {
@@ -216,7 +222,7 @@ func moreDecisions(t *testing.T, b *bench) {
 	})
 }
 
-func copyTree(t *testing.T, from, to string) {
+func copyTree(t testing.TB, from, to string) {
 	t.Helper()
 	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
