@@ -102,9 +102,9 @@ func (s *script) toRest(rounds int) {
 	s.refusals(d)
 }
 
-func (s *script) snapshot() string {
+func (w *world) snapshot() string {
 	var b strings.Builder
-	for _, n := range s.sorted() {
+	for _, n := range w.sorted() {
 		fmt.Fprintln(&b, n.state, n.reached, n.status, n.lsn, n.settled)
 	}
 	return b.String()
