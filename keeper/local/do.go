@@ -12,7 +12,7 @@ import (
 
 // Do takes one step to its end. When ctx ends it stops as soon as that is safe; a step that was broken off is found by looking, and taken again.
 func (n *Node) Do(ctx context.Context, goal fsm.Goal, step fsm.Step) error {
-	if err := n.do(ctx, goal, step); err != nil {
+	if err := n.do(ctx, n.memory.Get().Effective(goal), step); err != nil {
 		return fmt.Errorf("%s: %w", step.Kind, err)
 	}
 	return nil

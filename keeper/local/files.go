@@ -23,6 +23,7 @@ import (
 type rendered struct {
 	params  conf.Params
 	hba     []byte
+	ident   []byte // nil: pg_ident.conf stays as it is
 	standby bool
 	print   string
 }
@@ -45,7 +46,11 @@ func (n *Node) render(dir string, f fsm.Files) (rendered, error) {
 	if err != nil {
 		return rendered{}, fmt.Errorf("render %s: %w", conf.FileName, err)
 	}
-	r := rendered{params: params, hba: block, standby: f.Standby, print: fingerprint(plain, block)}
+	ident, err := n.renderIdent(dir, f)
+	if err != nil {
+		return rendered{}, err
+	}
+	r := rendered{params: params, hba: block, ident: ident, standby: f.Standby, print: fingerprint(plain, block, ident)}
 	r.params[fingerprintParam] = r.print
 	return r, nil
 }
@@ -91,6 +96,11 @@ func (n *Node) written(r rendered) bool {
 	if err != nil || !bytes.Equal(present, r.hba) {
 		return false
 	}
+	if r.ident != nil {
+		if present, err := os.ReadFile(filepath.Join(dir, identFile)); err != nil || !bytes.Equal(present, r.ident) {
+			return false
+		}
+	}
 	auto, err := conf.ReadAuto(dir)
 	if err != nil || len(r.strays(auto)) > 0 {
 		return false
@@ -118,6 +128,10 @@ func (n *Node) write(dir string, r rendered) (bool, error) {
 	}
 	removed, err := conf.StripAuto(dir, r.strays(auto))
 	if err != nil {
+		return false, err
+	}
+	// Before the rules that name the map.
+	if err := writeIdent(dir, r.ident); err != nil {
 		return false, err
 	}
 	rules, err := writeHBA(filepath.Join(dir, "pg_hba.conf"), r.hba)

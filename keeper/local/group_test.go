@@ -51,8 +51,10 @@ type member struct {
 	node   *local.Node
 	steps  []fsm.StepKind
 	waited string
-	// before, if set, is called before each step, and ends the keeper when it says so.
-	before func(fsm.Step) (kill bool)
+	// dies, if not nil, has the keeper die after the first step of each kind under each goal.
+	dies map[string]bool
+	// socket has clients come by the Unix socket.
+	socket bool
 }
 
 // group is a monitor's part of the story, told by hand: it gives goals and remembers epochs.
@@ -232,13 +234,14 @@ func (m *member) once(ctx context.Context) []fsm.Step {
 		m.waited = first.Reason
 		return steps
 	}
-	if m.before != nil && m.before(first) {
-		return steps
-	}
 	m.steps = append(m.steps, first.Kind)
 	began := time.Now()
 	err = m.node.Do(ctx, goal, first)
 	m.t.Logf("node %d, %s: %s (%s): %v in %v", m.id, goal.State, first.Kind, first.Reason, err, time.Since(began).Round(time.Millisecond))
+	if death := fmt.Sprint(goal.Seq, first.Kind); m.dies != nil && !m.dies[death] {
+		m.dies[death] = true
+		m.restartKeeper()
+	}
 	return steps
 }
 
@@ -304,7 +307,11 @@ func (g *group) all(members ...*member) {
 func (m *member) sql(query string) (string, error) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), 5*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=postgres sslmode=disable", m.cfg.Port, m.cfg.Superuser))
+	host := "127.0.0.1"
+	if m.socket {
+		host = m.cfg.SocketDir
+	}
+	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable", host, m.cfg.Port, m.cfg.Superuser))
 	if err != nil {
 		return "", err
 	}

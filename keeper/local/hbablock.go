@@ -36,10 +36,19 @@ func (n *Node) rules(f fsm.Files) []hba.Rule {
 	}
 	for _, p := range f.Peers {
 		rules = append(rules,
-			n.host([]string{hba.Replication}, []string{Replicator}, p.Host),
-			n.host([]string{"postgres"}, []string{Replicator}, p.Host))
+			n.peer(hba.Replication, p.Host),
+			n.peer("postgres", p.Host))
 	}
 	return append(rules, hba.Rule{Type: hba.Host, Databases: []string{hba.All}, Users: []string{Prober}, Address: "all", Method: "scram-sha-256"})
+}
+
+// peer is a rule for another node, which may come with a certificate that does not bear the role's name.
+func (n *Node) peer(database, address string) hba.Rule {
+	r := n.host([]string{database}, []string{Replicator}, address)
+	if r.Method == "cert" {
+		r.Options = []hba.Option{{Name: "map", Value: identMap}}
+	}
+	return r
 }
 
 // host is a rule for connections by TCP, with the method that the node was set up with.

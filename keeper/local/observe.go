@@ -18,9 +18,10 @@ type drain struct {
 
 // Observe collects the facts that a plan for the goal needs. It asks the upstream only when the plan says that this would decide.
 func (n *Node) Observe(ctx context.Context, goal fsm.Goal) (fsm.Facts, error) {
-	var f fsm.Facts
 	s := n.look(ctx)
-	f.Memory = n.memory.Get()
+	f := fsm.Facts{Memory: n.memory.Get()}
+	f.Server.DrainedMS = n.drainedFor(goal, s.status == fsm.ServerStopped)
+	goal = f.Memory.Effective(goal)
 	var err error
 	if f.Data, err = n.dataFacts(ctx, s); err != nil {
 		return f, err
@@ -63,7 +64,6 @@ func (n *Node) serverFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal, s s
 		}
 		v.Remains = len(pids) > 0
 	}
-	v.DrainedMS = n.drainedFor(goal, s.status == fsm.ServerStopped)
 	if st.goal == goal.Stamp {
 		v.Crashes, v.Pause = st.count, now.Before(st.next)
 	}
@@ -110,9 +110,6 @@ func (n *Node) drainedFor(goal fsm.Goal, down bool) int64 {
 // confirmed says that k members have flushed the end of the log as it was when the server came up, that k is 0, or that patience ran out (S16).
 func (n *Node) confirmed(goal fsm.Goal, s sight, life life) bool {
 	c := goal.Configuration
-	if mem := n.memory.Get(); goal.State.Drains() && mem.Effective(goal).Configuration != nil {
-		c = mem.Effective(goal).Configuration
-	}
 	if c == nil || life.writable.IsZero() {
 		return false
 	}

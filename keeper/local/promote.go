@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/autoctl/autoctl/fsm"
 )
@@ -40,7 +43,7 @@ func (n *Node) promote(ctx context.Context, goal fsm.Goal) error {
 	ctx, cancel := context.WithTimeout(ctx, promoteTimeout)
 	defer cancel()
 	if err := n.exec(ctx, `select pg_promote(false)`); err != nil {
-		return errors.Join(fmt.Errorf("promote: %w", err), n.removePlaceholders())
+		return fmt.Errorf("promote: %w", err)
 	}
 	if err := n.awaitWritable(ctx, goal); err != nil {
 		return err
@@ -48,7 +51,7 @@ func (n *Node) promote(ctx context.Context, goal fsm.Goal) error {
 	n.forgetData()
 	s = n.look(ctx)
 	if s.timeline != goal.Timeline {
-		return errors.Join(fmt.Errorf("promote: the server is on timeline %d, timeline %d was ordered", s.timeline, goal.Timeline), n.removePlaceholders())
+		return fmt.Errorf("promote: the server is on timeline %d, timeline %d was ordered", s.timeline, goal.Timeline)
 	}
 	if exists(filepath.Join(n.config().DataDir, "standby.signal")) {
 		return fmt.Errorf("promote: standby.signal is still there")
@@ -133,7 +136,7 @@ func (n *Node) endReceiver(ctx context.Context) error {
 		}
 		if !told && time.Now().After(deadline) {
 			told = true
-			if err := n.exec(ctx, `select pg_terminate_backend($1)`, pid); err != nil {
+			if err := n.terminate(pid); err != nil {
 				return fmt.Errorf("end the WAL receiver: %w", err)
 			}
 		}
@@ -143,6 +146,31 @@ func (n *Node) endReceiver(ctx context.Context) error {
 			return fmt.Errorf("end the WAL receiver: %w", context.Cause(ctx))
 		}
 	}
+}
+
+// terminate sends SIGTERM to a child of our postmaster: pg_terminate_backend knows backends only, and the WAL receiver is none.
+func (n *Node) terminate(pid int) error {
+	p := n.process()
+	if p == nil {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	// The pidfd holds on to the process, so that what is read now stays true of the one that gets the signal.
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil || !strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", p.PID())) {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return nil
 }
 
 // endBlockers ends the clients of a standby, which hold up replay and with it the promotion (S12). None of them waits for a standby: there are no

@@ -214,7 +214,7 @@ func (n *Node) conninfo(u fsm.Upstream, application, database string) conninfo.P
 		p["sslrootcert"] = n.config().TLS.CA
 	}
 	if n.config().Auth == "cert" {
-		p["sslcert"], p["sslkey"] = n.config().TLS.Cert, n.config().TLS.Key
+		p["sslcert"], p["sslkey"] = n.clientCertificate()
 	}
 	return p
 }

@@ -59,6 +59,7 @@ func rowOf(s sight, p fsm.Peer) (standbyRow, bool) {
 // Status says what a report needs, from the newest sight. It waits for nothing.
 func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	mem := n.memory.Get()
+	goal = mem.Effective(goal)
 	n.mu.Lock()
 	s, data, activity := n.sight, n.data, n.activity
 	commit, life := n.commitAt, n.life
@@ -93,7 +94,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	if !commit.IsZero() {
 		st.CommitAgeMS = time.Since(commit).Milliseconds()
 	}
-	st.Open = mem.Effective(goal).State.Serves() && !life.gated && life.roles
+	st.Open = goal.State.Serves() && !life.gated && life.roles
 	return st
 }
 

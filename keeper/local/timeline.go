@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,10 +103,7 @@ func written(dataDir string, t fsm.Timeline, at fsm.LSN, segment int64) bool {
 	if segment <= 0 {
 		segment = 16 << 20
 	}
-	per := uint64(1<<32) / uint64(segment)
-	no := uint64(at) / uint64(segment)
-	name := fmt.Sprintf("%08X%08X%08X", uint32(t), uint32(no/per), uint32(no%per))
-	f, err := os.Open(filepath.Join(dataDir, "pg_wal", name))
+	f, err := os.Open(filepath.Join(dataDir, "pg_wal", segmentName(t, at, segment)))
 	if err != nil {
 		return false
 	}
@@ -118,6 +114,13 @@ func written(dataDir string, t fsm.Timeline, at fsm.LSN, segment int64) bool {
 		return false
 	}
 	return binary.NativeEndian.Uint64(header[headerAddress:]) == page && binary.NativeEndian.Uint32(header[headerTLI:]) <= uint32(t)
+}
+
+// segmentName is the file of a timeline's log that holds a byte.
+func segmentName(t fsm.Timeline, at fsm.LSN, segment int64) string {
+	per := uint64(1<<32) / uint64(segment)
+	no := uint64(at) / uint64(segment)
+	return fmt.Sprintf("%08X%08X%08X", uint32(t), uint32(no/per), uint32(no%per))
 }
 
 // sweepHistories removes what an interrupted promotion left: placeholders, and the history of a promotion that was begun here and never came to be.
@@ -160,26 +163,6 @@ func (n *Node) placePlaceholders(present, target fsm.Timeline) error {
 		}
 		if _, err := disk.WriteFile(historyPath(n.config().DataDir, t), placeholder, 0o600); err != nil {
 			return fmt.Errorf("place history of timeline %d: %w", t, err)
-		}
-	}
-	return nil
-}
-
-// removePlaceholders removes all placeholders, durably.
-func (n *Node) removePlaceholders() error {
-	list, err := histories(n.config().DataDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, t := range list {
-		if !isPlaceholder(n.config().DataDir, t) {
-			continue
-		}
-		if _, err := disk.Remove(historyPath(n.config().DataDir, t)); err != nil {
-			return fmt.Errorf("remove placeholder: %w", err)
 		}
 	}
 	return nil

@@ -1,0 +1,73 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver/disk"
+	"github.com/autoctl/autoctl/internal/pgserver/hba"
+)
+
+const (
+	identFile = "pg_ident.conf"
+	// identMap says which certificates are good for the replication role.
+	identMap = "autoctl"
+	// clientName is the common name of the certificate that clients of the monitor have: one certificate for everything is enough.
+	clientName = "autoctl_node"
+)
+
+// renderIdent returns pg_ident.conf with the names under which peers come: those of autoctl's roles, and, for nodes that show their server's
+// certificate, the peers' own. It is nil where certificates are not asked for and the file is the user's alone.
+func (n *Node) renderIdent(dir string, f fsm.Files) ([]byte, error) {
+	present, err := os.ReadFile(filepath.Join(dir, identFile))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read %s: %w", identFile, err)
+	}
+	var mappings []hba.Mapping
+	if n.config().Auth == "cert" && !n.config().SkipHBA {
+		names := []string{Replicator, clientName}
+		for _, p := range f.Peers {
+			if !slices.Contains(names, p.Host) {
+				names = append(names, p.Host)
+			}
+		}
+		for _, name := range names {
+			mappings = append(mappings, hba.Mapping{Map: identMap, External: name, Role: Replicator})
+		}
+	}
+	content, err := hba.ApplyIdent(present, mappings)
+	if err != nil {
+		return nil, fmt.Errorf("render %s: %w", identFile, err)
+	}
+	if mappings == nil && len(content) == len(present) {
+		return nil, nil
+	}
+	return content, nil
+}
+
+// writeIdent replaces the file where there is something of ours to write.
+func writeIdent(dir string, content []byte) error {
+	if content == nil {
+		return nil
+	}
+	if _, err := disk.WriteFile(filepath.Join(dir, identFile), content, 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", identFile, err)
+	}
+	return nil
+}
+
+// clientCertificate is what this node shows to others: the certificate that libpq finds in the home directory, else that of the server.
+func (n *Node) clientCertificate() (cert, key string) {
+	home, err := os.UserHomeDir()
+	if err == nil {
+		cert, key = filepath.Join(home, ".postgresql", "postgresql.crt"), filepath.Join(home, ".postgresql", "postgresql.key")
+		if exists(cert) && exists(key) {
+			return cert, key
+		}
+	}
+	return n.config().TLS.Cert, n.config().TLS.Key
+}
