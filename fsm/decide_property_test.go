@@ -58,7 +58,7 @@ func (w *world) disturb(t *rapid.T) {
 	}
 	b := all[rapid.IntRange(0, len(all)-1).Draw(t, "node")]
 	switch what := rapid.SampledFrom([]string{"obey", "obey", "obey", "all", "all", "time", "long", "silence", "far", "mute", "back", "back", "crash", "start", "hold",
-		"unhold", "cut", "mend", "write", "nosettle", "settle", "command", "command", "storage", "restart", "rebuild"}).Draw(t, "what"); what {
+		"unhold", "cut", "mend", "write", "nosettle", "settle", "command", "command", "storage", "restart", "rebuild", "save", "restore"}).Draw(t, "what"); what {
 	case "obey":
 		w.obey(b)
 	case "all":
@@ -97,9 +97,12 @@ func (w *world) disturb(t *rapid.T) {
 			b.gen++
 		}
 	case "restart":
-		w.g.Since = w.now
-		for i := range w.g.Nodes {
-			w.g.Nodes[i].Heard, w.g.Nodes[i].Probed, w.g.Nodes[i].Report = -1, -1, nil
+		w.restart(false)
+	case "save":
+		w.saved = w.g.Clone()
+	case "restore":
+		if len(w.saved.Nodes) > 0 {
+			w.restart(true)
 		}
 	case "command":
 		w.order(t, b)

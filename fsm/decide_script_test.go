@@ -261,21 +261,6 @@ func (s *script) tick(d time.Duration) {
 	}
 }
 
-func (s *script) restart(old bool) {
-	if old {
-		commands, now := s.g.Commands, s.now
-		s.g = s.saved.Clone()
-		s.g.Commands, s.now = commands, now
-		s.g.Incarnation++
-		s.g.Unproven = true
-	}
-	s.g.Since = s.now
-	for i := range s.g.Nodes {
-		n := &s.g.Nodes[i]
-		n.Heard, n.Probed, n.Report = -1, -1, nil
-	}
-}
-
 func (s *script) command(flags []string, opts map[string]string) {
 	s.next++
 	c := Command{ID: s.next, Kind: CommandKind(flags[0]), Node: s.id(opts["node"])}

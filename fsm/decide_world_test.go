@@ -296,3 +296,19 @@ func (w *world) beyond(b, up *body) bool {
 	}
 	return false
 }
+
+// restart begins another life of the monitor, on the data that were saved if old.
+func (w *world) restart(old bool) {
+	if old {
+		commands, now := w.g.Commands, w.now
+		w.g = w.saved.Clone()
+		w.g.Commands, w.now = commands, now
+		w.g.Incarnation++
+		w.g.Unproven = true
+	}
+	w.g.Since = w.now
+	for i := range w.g.Nodes {
+		n := &w.g.Nodes[i]
+		n.Heard, n.Probed, n.Report = -1, -1, nil
+	}
+}
