@@ -78,8 +78,8 @@ func searches() []search {
 	return []search{
 		{"two", Options{Nodes: 2, Faults: 1, Commits: 1, Promotions: 2, Commands: 0, Merge: true, Heal: true}, func(o Options) Result { return Breadth(o, scale(100000)) }},
 		{"three", Options{Nodes: 3, Faults: 2, Commits: 2, Promotions: 2, Commands: 1, Merge: true, Heal: true}, func(o Options) Result { return Breadth(o, scale(100000)) }},
-		{"walks-two", Options{Nodes: 2, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true}, func(o Options) Result { return Walks(o, 1, scale(20000), 120) }},
-		{"walks-three", Options{Nodes: 3, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true}, func(o Options) Result { return Walks(o, 2, scale(20000), 160) }},
+		{"walks-two", Options{Nodes: 2, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true}, func(o Options) Result { return Walks(o, 1, scale(8000), 120) }},
+		{"walks-three", Options{Nodes: 3, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true}, func(o Options) Result { return Walks(o, 2, scale(8000), 160) }},
 	}
 }
 
