@@ -3,6 +3,7 @@ package inprocess
 import (
 	"context"
 	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +24,19 @@ func (n *node) kill() {
 	if err := errors.Join(p.Kill(ctx), p.Close()); err != nil {
 		n.s.t.Fatal(err)
 	}
+}
+
+// silence ends keeper and PostgreSQL of a node as a dying host does.
+func (n *node) silence() {
+	n.s.t.Helper()
+	f, err := pgserver.ReadPIDFile(n.cfg.PGData)
+	if err != nil {
+		n.s.t.Fatal(err)
+	}
+	n.stop(keeper.StopKeeper)
+	n.kill()
+	// Where keepers are processes of their own, init reaps what they leave.
+	_, _ = syscall.Wait4(f.PID, nil, 0, nil)
 }
 
 // pair is a site with a primary and a secondary.

@@ -30,6 +30,10 @@ type site struct {
 	client *monitorapi.Client
 	log    zerolog.Logger
 	nodes  []*node
+
+	monitor       monitor.Config
+	monitorCancel context.CancelFunc
+	monitorEnded  chan error
 }
 
 // node is one keeper with its PostgreSQL.
@@ -45,10 +49,7 @@ type node struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, dir: pgtest.TempDir(t)}
-	out, err := os.Create(filepath.Join(s.dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := logFile(t, s.dir)
 	began := time.Now()
 	zerolog.TimeFieldFormat = time.RFC3339Nano
 	s.log = zerolog.New(out).Level(zerolog.DebugLevel).Hook(zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) {
@@ -63,11 +64,9 @@ func newSite(t *testing.T) *site {
 	if err := monitor.Create(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	server, err := monitor.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.run("monitor", cfg.DataDir, server.Run)
+	s.monitor = cfg
+	s.startMonitor()
+	var err error
 	s.uri = fmt.Sprintf("postgres://autoctl_node@127.0.0.1:%d/autoctl?sslmode=disable", cfg.Port)
 	if s.client, err = monitorapi.New(s.uri, monitorapi.Options{}); err != nil {
 		t.Fatal(err)
@@ -75,6 +74,36 @@ func newSite(t *testing.T) *site {
 	t.Cleanup(s.client.Close)
 	s.await("the monitor answers", 20*time.Second, func(st monitorapi.State) bool { return st.Monitor.Protocol == monitorapi.Protocol })
 	return s
+}
+
+func logFile(t *testing.T, dir string) *os.File {
+	t.Helper()
+	out, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// startMonitor runs the monitor.
+func (s *site) startMonitor() {
+	s.t.Helper()
+	server, err := monitor.New(s.monitor)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.monitorCancel, s.monitorEnded = s.run("monitor", s.monitor.DataDir, server.Run)
+}
+
+// stopMonitor stops the monitor and its PostgreSQL.
+func (s *site) stopMonitor() {
+	s.t.Helper()
+	s.monitorCancel()
+	err := <-s.monitorEnded
+	s.monitorEnded <- nil
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.t.Fatal(err)
+	}
 }
 
 // run runs something until the end of the test and ends its server then.
@@ -181,6 +210,31 @@ func (s *site) states(within time.Duration, want map[string]fsm.State) time.Dura
 		}
 		return found == len(want)
 	})
+}
+
+// command gives an operator's command and wants the outcome.
+func (s *site) command(c fsm.Command, want fsm.Outcome) fsm.Answer {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	defer cancel()
+	a, err := s.client.Command(ctx, "default", 0, c)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if a.Outcome != want {
+		s.t.Fatalf("%s of node %d: %s: %s (%v), wanted %s", c.Kind, c.Node, a.Outcome, a.Text, a.Nodes, want)
+	}
+	return a
+}
+
+// id returns a node's id.
+func (n *node) id() fsm.NodeID {
+	n.s.t.Helper()
+	st, err := n.s.client.NodeByName(n.s.t.Context(), "default", n.cfg.Name)
+	if err != nil {
+		n.s.t.Fatal(err)
+	}
+	return st.NodeID
 }
 
 // node configures a node.

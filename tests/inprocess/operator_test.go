@@ -1,0 +1,101 @@
+package inprocess
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
+	"github.com/autoctl/autoctl/internal/pgserver/pgtest"
+	"github.com/autoctl/autoctl/keeper"
+)
+
+// TestPair_Switchover: roles change on request, there and back.
+func TestPair_Switchover(t *testing.T) {
+	s, a, b := pair(t)
+	s.mustWrite("create table t (n int)", a, b)
+	began := time.Now()
+	s.command(fsm.Command{Kind: fsm.CommandFailover}, fsm.OutcomeAccepted)
+	s.mustWrite("insert into t values (1)", b)
+	t.Logf("written %v after the command", time.Since(began))
+	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StateSecondary, "b": fsm.StatePrimary})
+	s.command(fsm.Command{Kind: fsm.CommandPromotion, Node: a.id()}, fsm.OutcomeAccepted)
+	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
+}
+
+// TestPair_Maintenance: a standby, and then a primary, are given to the operator
+// and come back.
+func TestPair_Maintenance(t *testing.T) {
+	s, a, b := pair(t)
+	s.command(fsm.Command{Kind: fsm.CommandMaintenance, Node: b.id()}, fsm.OutcomeAccepted)
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StateWaitPrimary, "b": fsm.StateMaintenance})
+	s.command(fsm.Command{Kind: fsm.CommandReturn, Node: b.id()}, fsm.OutcomeAccepted)
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
+	s.command(fsm.Command{Kind: fsm.CommandMaintenance, Node: a.id()}, fsm.OutcomeRefused)
+	s.command(fsm.Command{Kind: fsm.CommandMaintenance, Node: a.id(), AllowFailover: true}, fsm.OutcomeAccepted)
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StateMaintenance, "b": fsm.StateWaitPrimary})
+	s.command(fsm.Command{Kind: fsm.CommandReturn, Node: a.id()}, fsm.OutcomeAccepted)
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StateSecondary, "b": fsm.StatePrimary})
+}
+
+// TestPair_Drop: a dropped standby leaves and its keeper ends; created again, it
+// is a node as any.
+func TestPair_Drop(t *testing.T) {
+	s, a, b := pair(t)
+	s.command(fsm.Command{Kind: fsm.CommandDrop, Node: b.id()}, fsm.OutcomeAccepted)
+	select {
+	case err := <-b.ended:
+		if !errors.Is(err, keeper.ErrDropped) {
+			t.Fatal(err)
+		}
+		b.ended <- nil
+	case <-time.After(30 * time.Second):
+		t.Fatal("the keeper of a dropped node goes on")
+	}
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StateSingle})
+	made, err := keeper.Create(t.Context(), b.cfg, s.client, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.cfg = made.Config
+	b.start()
+	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
+	s.mustWrite("create table t (n int)", a, b)
+}
+
+// TestPair_Rebuild: a standby's data is thrown away and copied again.
+func TestPair_Rebuild(t *testing.T) {
+	s, _, b := pair(t)
+	s.command(fsm.Command{Kind: fsm.CommandRebuild, Node: b.id()}, fsm.OutcomeAccepted)
+	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
+}
+
+// TestAdopt: a server that runs with its own data becomes a primary without a
+// restart where it lacks nothing, keeps its data, and gets a standby.
+func TestAdopt(t *testing.T) {
+	old := pgtest.NewStarted(t, map[string]string{"work_mem": "7MB"})
+	old.Exec("create table t as select 1 as n")
+	s := newSite(t)
+	a := s.node("a")
+	a.cfg.PGData, a.cfg.Port, a.cfg.SocketDir = old.DataDir, old.Port, old.SocketDir
+	made, err := keeper.Create(t.Context(), a.cfg, s.client, func(note string) { t.Log(note) })
+	if err != nil || made.Case != keeper.CaseExisting {
+		t.Fatal(made.Case, err)
+	}
+	before, err := pgserver.ReadPIDFile(old.DataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.cfg = made.Config
+	a.start()
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StateSingle})
+	b := s.add("b")
+	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
+	after, err := pgserver.ReadPIDFile(old.DataDir)
+	t.Logf("process %d before, %d after, %v", before.PID, after.PID, err)
+	s.mustWrite("insert into t values (2)", a, b)
+	if got := old.Query("show work_mem"); got != "7MB" {
+		t.Errorf("work_mem is %s", got)
+	}
+}
