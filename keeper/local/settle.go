@@ -102,10 +102,6 @@ func (n *Node) beginSettling(ctx context.Context, c *fsm.Configuration) (*settli
 
 // settleMore takes one look. It says whether the configuration is settled, and whether a closed gate may be opened.
 func (n *Node) settleMore(ctx context.Context, goal fsm.Goal, st *settling) (done, open bool, err error) {
-	end, err := n.flushedHere(ctx)
-	if err != nil {
-		return false, false, fmt.Errorf("settle: %w", err)
-	}
 	rows := n.lookStandbys(ctx)
 	late := time.Since(st.since) > reread
 	for _, r := range rows {
@@ -133,7 +129,10 @@ func (n *Node) settleMore(ctx context.Context, goal fsm.Goal, st *settling) (don
 		return false, open, nil
 	}
 	if st.end == 0 {
-		st.end = end
+		// L is taken after the last proof, not before: up to then a commit could still be released by what an older configuration says.
+		if st.end, err = n.flushedHere(ctx); err != nil {
+			return false, open, fmt.Errorf("settle: %w", err)
+		}
 	}
 	return goal.Configuration.K == 0 || n.flushed(goal.Configuration, goal.Peers, rows, st.end) >= goal.Configuration.K, open, nil
 }
