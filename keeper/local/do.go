@@ -121,6 +121,7 @@ func (n *Node) start(ctx context.Context, files fsm.Files) error {
 	if err := n.sweepHistories(d.Control); err != nil {
 		return err
 	}
+	n.planned.Store(n.memory.Get().Asked)
 	if err := n.memory.Update(func(m *fsm.Memory) { m.Started() }); err != nil {
 		return err
 	}
@@ -136,18 +137,33 @@ func (n *Node) start(ctx context.Context, files fsm.Files) error {
 		return err
 	}
 	n.dropSession()
-	p, err := pgserver.Start(ctx, n.config().Binaries, pgserver.StartConfig{DataDir: n.config().DataDir, LogFile: n.config().LogFile})
+	p, err := n.launch(ctx, files, r)
 	if err != nil {
 		return err
 	}
-	n.mu.Lock()
-	n.take(p)
-	n.life.gated = files.Gate
-	n.life.syncDefined = r.params["synchronous_standby_names"] != "" && n.config().Binaries.Version.SyncFlagRaceFixed()
-	n.mu.Unlock()
 	err = n.awaitReady(ctx, p, readyWait)
 	n.signal()
 	return err
+}
+
+// launch starts the process. Nobody else may adopt it meanwhile.
+func (n *Node) launch(ctx context.Context, files fsm.Files, r rendered) (*pgserver.Process, error) {
+	n.mu.Lock()
+	n.starting = true
+	n.mu.Unlock()
+	p, err := pgserver.Start(ctx, n.config().Binaries, pgserver.StartConfig{DataDir: n.config().DataDir, LogFile: n.config().LogFile})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.starting = false
+	n.fallen.Store(!n.planned.Swap(false))
+	if err != nil {
+		n.failedStart()
+		return nil, err
+	}
+	n.take(p)
+	n.life.gated = files.Gate
+	n.life.syncDefined = r.params["synchronous_standby_names"] != "" && n.config().Binaries.Version.SyncFlagRaceFixed()
+	return p, nil
 }
 
 // Patience with a fast shutdown: it ends clients, writes a checkpoint, and waits until the standbys have everything.

@@ -32,19 +32,22 @@ type Node struct {
 
 	mu       sync.Mutex // guards what follows
 	proc     *pgserver.Process
-	life     life
-	starts   starts
-	sight    sight
-	seen     map[fsm.NodeID]standbySeen
-	upstream upstreamSeen
-	commitAt time.Time // of the newest local commit; zero when none was seen
-	drain    drain
-	checked  fsm.Stamp // the goal for which a checkpoint ended
-	activity *fsm.Activity
-	asked    asked
-	settling *settling
-	include  fileStamp // postgresql.conf as it was when our include was last seen in it
-	source   source
+	starting bool
+	// planned says that the start under way follows a stop that was asked for, fallen that the one before it followed a crash and the server is not up yet.
+	planned, fallen atomic.Bool
+	life            life
+	starts          starts
+	sight           sight
+	seen            map[fsm.NodeID]standbySeen
+	upstream        upstreamSeen
+	commitAt        time.Time // of the newest local commit; zero when none was seen
+	drain           drain
+	checked         fsm.Stamp // the goal for which a checkpoint ended
+	activity        *fsm.Activity
+	asked           asked
+	settling        *settling
+	include         fileStamp // postgresql.conf as it was when our include was last seen in it
+	source          source
 
 	background sync.WaitGroup
 	closing    context.Context //nolint:containedctx // ends the goroutines that outlive a call; see Close

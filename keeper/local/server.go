@@ -49,6 +49,9 @@ func (n *Node) process() *pgserver.Process {
 		}
 		n.retire()
 	}
+	if n.starting {
+		return nil // start takes what it starts
+	}
 	p, err := pgserver.Adopt(n.config().DataDir)
 	if err != nil {
 		return nil
@@ -124,6 +127,7 @@ func (n *Node) knock(ctx context.Context) fsm.ServerStatus {
 	switch {
 	case r.Status.Serving():
 		n.life.answered, n.life.up = time.Now(), true
+		n.fallen.Store(false)
 		return fsm.ServerRunning
 	case r.Status == probe.Starting || r.Status == probe.Stopping:
 		n.life.answered = time.Now()
@@ -143,7 +147,7 @@ func (n *Node) downStatus(kind fsm.DataKind) fsm.ServerStatus {
 	switch {
 	case kind == fsm.DataAbsent:
 		return fsm.ServerAbsent
-	case !mem.Asked && mem.Generation > 0 && mem.State != "":
+	case !mem.Asked && !n.planned.Load() && mem.Generation > 0 && mem.State != "":
 		return fsm.ServerCrashed
 	default:
 		return fsm.ServerStopped
@@ -161,6 +165,7 @@ func (n *Node) awaitReady(ctx context.Context, p *pgserver.Process, limit time.D
 	if err == nil {
 		n.mu.Lock()
 		n.life.up, n.life.answered = true, time.Now()
+		n.fallen.Store(false)
 		n.mu.Unlock()
 	}
 	return nil

@@ -45,7 +45,7 @@ func (s sight) blocked() bool {
 	return strings.Contains(s.startup, "RecoveryConflict") || strings.HasPrefix(s.startup, "Lock:") || strings.HasPrefix(s.startup, "BufferPin:")
 }
 
-// drained says that the startup process has read all that there is, and waits for more (S7).
+// readAll says that the startup process has read all that there is, and waits for more (S7).
 func (s sight) readAll() bool {
 	return strings.HasSuffix(s.startup, ":RecoveryRetrieveRetryInterval") || strings.HasSuffix(s.startup, ":RecoveryWalStream")
 }
@@ -102,42 +102,47 @@ func (n *Node) lookOnce(ctx context.Context) sight {
 	if err != nil {
 		n.config().Log.Debug().Err(err).Msg("server asked in vain")
 		if s.status == fsm.ServerRunning {
-			s.status = n.unanswered()
+			return n.unanswered(s)
 		}
 		return s
 	}
-	s.status = n.answeredNow(s.status)
+	n.answered()
 	s.streaming = state == "streaming"
-	n.measure(ctx, &s, received, replayed, walfile)
+	n.measure(&s, received, replayed, walfile)
 	if !s.recovery {
 		s.standbys = n.lookStandbys(ctx)
 	}
 	return s
 }
 
-// unanswered is the status of a server that admits connections and does not answer questions: hung once that has gone on.
-func (n *Node) unanswered() fsm.ServerStatus {
+// unanswered stands in for a server that admits connections and did not answer a question: it is as it was, until that has gone on for so long
+// that it counts as hung.
+func (n *Node) unanswered(s sight) sight {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.sight.status == fsm.ServerHung || !n.life.tried.IsZero() && time.Since(n.life.tried) > n.hungAfter() {
-		return fsm.ServerHung
-	}
 	if n.life.tried.IsZero() {
 		n.life.tried = time.Now()
 	}
-	return fsm.ServerStarting
-}
-
-// answeredNow notes an answer on the persistent session. It does not make a postmaster that admits nobody healthy.
-func (n *Node) answeredNow(s fsm.ServerStatus) fsm.ServerStatus {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.life.tried = time.Time{}
+	switch {
+	case n.sight.status == fsm.ServerHung || time.Since(n.life.tried) > n.hungAfter():
+		s.status = fsm.ServerHung
+	case n.sight.status == fsm.ServerRunning && n.sight.at.After(n.life.since):
+		return n.sight
+	default:
+		s.status = fsm.ServerStarting
+	}
 	return s
 }
 
+// answered notes an answer on the persistent session.
+func (n *Node) answered() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.life.tried = time.Time{}
+}
+
 // measure derives positions and the timeline.
-func (n *Node) measure(_ context.Context, s *sight, received, replayed, walfile string) {
+func (n *Node) measure(s *sight, received, replayed, walfile string) {
 	flushed, _ := fsm.ParseLSN(received) // PostgreSQL's own text
 	if !s.recovery {
 		s.position = flushed
@@ -146,7 +151,6 @@ func (n *Node) measure(_ context.Context, s *sight, received, replayed, walfile 
 	}
 	s.replayed, _ = fsm.ParseLSN(replayed)
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	if s.receiver != 0 && n.life.received != 0 && flushed > n.life.received {
 		n.life.moved = true
 	}
@@ -160,7 +164,9 @@ func (n *Node) measure(_ context.Context, s *sight, received, replayed, walfile 
 	if s.receiver == 0 && n.life.moved && s.blocked() {
 		s.final = true // replay waits for a client; what was received is known
 	}
-	s.timeline = n.endTimeline(s.position)
+	control := n.data.control()
+	n.mu.Unlock()
+	s.timeline = endTimeline(n.config().DataDir, control, s.position)
 }
 
 // lookStandbys returns the walsenders of standbys.

@@ -75,6 +75,9 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	if status == fsm.ServerStopped || status == "" {
 		status = n.downStatus(kindOf(data))
 	}
+	if status == fsm.ServerStarting && n.fallen.Load() {
+		status = fsm.ServerCrashed // until it is up again
+	}
 	st.Server = fsm.Server{Status: status, Recovery: s.recovery, Timeline: s.timeline}
 	if status != fsm.ServerRunning {
 		st.Server.Timeline = data.control().Timeline

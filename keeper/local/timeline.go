@@ -64,27 +64,26 @@ func lineage(dataDir string, t fsm.Timeline) fsm.Lineage {
 
 // endTimeline returns the timeline to which the last record before end belongs. Neither the newest history file nor pg_control tells: a standby
 // fetches the history of a timeline before its log, and keeps it when its own log turns out to have left that history behind (S6). What tells is
-// the log itself: the newest timeline on whose segment file the page of the last byte is really written. The caller holds mu.
-func (n *Node) endTimeline(end fsm.LSN) fsm.Timeline {
-	control := n.data.control()
+// the log itself: the newest timeline on whose segment file the page of the last byte is really written.
+func endTimeline(dataDir string, control controldata.ControlData, end fsm.LSN) fsm.Timeline {
 	known := max(control.Timeline, control.MinRecoveryTimeline)
 	if end == 0 {
 		return known
 	}
-	list, err := histories(n.config().DataDir)
+	list, err := histories(dataDir)
 	if err != nil {
 		return known
 	}
 	for _, t := range slices.Backward(list) {
-		l := lineage(n.config().DataDir, t)
-		if isPlaceholder(n.config().DataDir, t) || len(l) < 2 || l[len(l)-1].Begin >= end {
+		l := lineage(dataDir, t)
+		if isPlaceholder(dataDir, t) || len(l) < 2 || l[len(l)-1].Begin >= end {
 			continue
 		}
-		if written(n.config().DataDir, t, end-1, control.WALSegmentSize) {
+		if written(dataDir, t, end-1, control.WALSegmentSize) {
 			return t
 		}
 	}
-	if written(n.config().DataDir, 1, end-1, control.WALSegmentSize) {
+	if written(dataDir, 1, end-1, control.WALSegmentSize) {
 		return 1
 	}
 	return known
