@@ -37,6 +37,7 @@ func decideChecked(t reporter, g Group, now Instant) Decision {
 		t.Errorf("events without a change: %+v", d.Events)
 	}
 	checkServing(t, d.Group)
+	checkTransitions(t, g, d)
 	checkRecord(t, g, d)
 	checkPush(t, g, d)
 	checkChoice(t, g, d)
@@ -152,6 +153,26 @@ func checkChoice(t reporter, was Group, d Decision) {
 	for _, n := range was.Nodes {
 		if n.ID == e.Candidate && n.Report.Position.Compare(top) < 0 {
 			t.Errorf("promoted node %s at %v, behind the vote %v", n.Name, n.Report.Position, top)
+		}
+	}
+}
+
+// checkTransitions: every change of a goal is one that the diagram shows.
+func checkTransitions(t reporter, was Group, d Decision) {
+	state := map[NodeID]State{}
+	for _, n := range was.Nodes {
+		state[n.ID] = n.Goal.State
+	}
+	for _, e := range d.Events {
+		if e.Assigned == "" {
+			continue
+		}
+		from := state[e.Node]
+		state[e.Node] = e.Assigned
+		a, b := groupOf(from), groupOf(e.Assigned)
+		known := slices.ContainsFunc(transitions, func(x transition) bool { return x.from == a && x.to == b })
+		if a != b && !known && e.Rule != "confirm_record" {
+			t.Errorf("node %d: %s -> %s by %s is not in the diagram", e.Node, from, e.Assigned, e.Rule)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -38,34 +39,93 @@ func (r Rule) also() string {
 	return strings.Join(out, ", ")
 }
 
-// transition is one way in which a row changes a node's goal.
+// transition is a change of a node's goal and the rows, or operators, that make it. Serving and standby stand for the states in groups.
 type transition struct {
-	from, to State
-	rule     string
+	from, to string
+	by       string
 }
 
-// transitions are the changes of a goal's state that rows make in service. The scripts' test checks that no decision makes one that is not here.
+// stateGroups are states among which the record alone decides, with what moves a node between them.
+var stateGroups = []struct {
+	name    string
+	states  []State
+	changes []transition
+}{
+	{"serving", []State{StateSingle, StateWaitPrimary, StatePrimary}, []transition{
+		{"single", "wait_primary", "roles: another node is there"}, {"wait_primary", "single", "roles: the others have left"},
+		{"wait_primary", "primary", "roles: members are in step"}, {"primary", "wait_primary", "roles: no member is left, N = 0"},
+	}},
+	{"standby", []State{StateCatchingUp, StateSecondary}, []transition{
+		{"catchingup", "secondary", "roles: a member"}, {"secondary", "catchingup", "roles: lost, or no member any more"},
+	}},
+	{"handing_over", []State{StateDraining, StatePrepareMaintenance}, nil},
+}
+
+// transitions are the changes of a goal's state that decisions make. A test checks that no decision makes another one; rows that only confirm what
+// a node is after the monitor was restored are left out.
 var transitions = []transition{
-	{StateInit, StateSingle, "first_primary"},
-	{StateInit, StateWaitPrimary, "first_primary"},
-	{StateInit, StateWaitStandby, "new_node"},
-	{StateWaitStandby, StateCatchingUp, "create_standby"},
-	{StateSingle, StateWaitPrimary, "roles"},
-	{StateWaitPrimary, StateSingle, "roles"},
-	{StateWaitPrimary, StatePrimary, "roles"},
-	{StatePrimary, StateWaitPrimary, "roles"},
-	{StatePrimary, StateSingle, "roles"},
-	{StateCatchingUp, StateSecondary, "roles"},
-	{StateSecondary, StateCatchingUp, "roles"},
+	{"init", "serving", "first_primary"},
+	{"init", "wait_standby", "new_node"},
+	{"init", "dropped", "drop"},
+	{"wait_standby", "standby", "create_standby"},
+	{"wait_standby", "dropped", "drop"},
+	{"serving", "handing_over", "operator"},
+	{"serving", "demoted", "choose, fast_forwarded, follow"},
+	{"serving", "report_lsn", "candidate_lost, join_vote"},
+	{"serving", "standby", "follow"},
+	{"serving", "dropped", "drop: the last node"},
+	{"handing_over", "serving", "drain_failed, operator"},
+	{"handing_over", "demoted", "drained, choose, fast_forwarded"},
+	{"demoted", "report_lsn", "candidate_lost, join_vote, choose"},
+	{"demoted", "serving", "drain_failed"},
+	{"demoted", "standby", "follow"},
+	{"demoted", "maintenance", "maintenance"},
+	{"demoted", "dropped", "drop"},
+	{"standby", "report_lsn", "primary_failed, drained, join_vote, candidate_lost, operator"},
+	{"standby", "wait_maintenance", "maintenance"},
+	{"standby", "maintenance", "maintenance"},
+	{"standby", "dropped", "drop"},
+	{"report_lsn", "serving", "choose"},
+	{"report_lsn", "fast_forward", "choose"},
+	{"report_lsn", "standby", "choose, fast_forwarded, resumed, drain_failed"},
+	{"fast_forward", "serving", "fast_forwarded"},
+	{"fast_forward", "report_lsn", "source_lost"},
+	{"fast_forward", "standby", "resumed"},
+	{"wait_maintenance", "report_lsn", "primary_failed, join_vote"},
+	{"wait_maintenance", "maintenance", "maintenance"},
+	{"wait_maintenance", "standby", "follow"},
+	{"wait_maintenance", "dropped", "drop"},
+	{"maintenance", "standby", "follow"},
+	{"maintenance", "dropped", "drop"},
 }
 
-// Mermaid renders the goal transitions as a state diagram.
+// Mermaid renders the changes of goals as a state diagram in Mermaid's language.
 func Mermaid() string {
 	var b strings.Builder
 	b.WriteString("stateDiagram-v2\n    [*] --> init\n")
+	for _, g := range stateGroups {
+		fmt.Fprintf(&b, "    state %s {\n", g.name)
+		for _, s := range g.states {
+			fmt.Fprintf(&b, "        %s\n", s)
+		}
+		for _, t := range g.changes {
+			fmt.Fprintf(&b, "        %s --> %s: %s\n", t.from, t.to, t.by)
+		}
+		b.WriteString("    }\n")
+	}
 	for _, t := range transitions {
-		fmt.Fprintf(&b, "    %s --> %s: %s\n", t.from, t.to, t.rule)
+		fmt.Fprintf(&b, "    %s --> %s: %s\n", t.from, t.to, t.by)
 	}
 	b.WriteString("    dropped --> [*]\n")
 	return b.String()
+}
+
+// groupOf returns the name under which the diagram shows a state.
+func groupOf(s State) string {
+	for _, g := range stateGroups {
+		if slices.Contains(g.states, s) {
+			return g.name
+		}
+	}
+	return string(s)
 }
