@@ -50,6 +50,7 @@ func wantCode(t *testing.T, err error, code monitorapi.Code) {
 }
 
 func testRegister(t *testing.T, client *monitorapi.Client) {
+	t.Helper()
 	ctx := t.Context()
 	first, err := client.Register(ctx, registration(1))
 	if err != nil {
@@ -112,6 +113,7 @@ func testRegister(t *testing.T, client *monitorapi.Client) {
 }
 
 func testReport(t *testing.T, client *monitorapi.Client) {
+	t.Helper()
 	ctx := t.Context()
 	changes, err := client.Changes(ctx, "default")
 	if err != nil {
@@ -161,6 +163,7 @@ func testReport(t *testing.T, client *monitorapi.Client) {
 }
 
 func testCommand(t *testing.T, client *monitorapi.Client) {
+	t.Helper()
 	ctx := t.Context()
 	var failed error
 	results := make(chan error, 16)
@@ -186,6 +189,7 @@ func testCommand(t *testing.T, client *monitorapi.Client) {
 }
 
 func testFormations(t *testing.T, client *monitorapi.Client) {
+	t.Helper()
 	ctx := t.Context()
 	f := monitorapi.Formation{Name: `it's "ä"`, Kind: fsm.KindPgsql, Database: "app", NumberSync: 1}
 	if err := client.CreateFormation(ctx, f); err != nil {
@@ -217,6 +221,7 @@ func testFormations(t *testing.T, client *monitorapi.Client) {
 }
 
 func testSettings(t *testing.T, client *monitorapi.Client) {
+	t.Helper()
 	ctx := t.Context()
 	s, err := client.Settings(ctx)
 	if err != nil {
@@ -237,6 +242,7 @@ func testSettings(t *testing.T, client *monitorapi.Client) {
 }
 
 func testMetadata(t *testing.T, client *monitorapi.Client) {
+	t.Helper()
 	ctx := t.Context()
 	if err := client.SetNodeMetadata(ctx, 1, monitorapi.Metadata{Name: "été", Port: 10001}); err != nil {
 		t.Fatal(err)
@@ -257,11 +263,12 @@ func testMetadata(t *testing.T, client *monitorapi.Client) {
 
 // testPrivileges: the clients' role may execute the functions of the API and nothing else.
 func testPrivileges(t *testing.T, b *bench) {
+	t.Helper()
 	conn, err := pgx.Connect(t.Context(), b.uri())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hangUp(conn)
+	defer hangUp(context.Background(), conn)
 	for _, statement := range []string{
 		"select * from autoctl.node", "select * from autoctl.report", "update autoctl.grp set epoch = 0", "delete from autoctl.event",
 		"select autoctl.publish('default', 0, '{}')", "select autoctl.store('default', 0, '', '{}', '{}')",
@@ -286,6 +293,7 @@ func testPrivileges(t *testing.T, b *bench) {
 
 // testErrors: bad input gets an error of its class that holds no secret.
 func testErrors(t *testing.T, b *bench) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

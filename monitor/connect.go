@@ -36,8 +36,8 @@ func (c Config) connect(ctx context.Context, database, name string) (*pgx.Conn, 
 	return conn, nil
 }
 
-func hangUp(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+func hangUp(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = conn.Close(ctx) // the server notices by itself
 }

@@ -149,8 +149,7 @@ func ensureCluster(ctx context.Context, c Config) error {
 		return fmt.Errorf("look at %s: %w", c.DataDir, err)
 	}
 	if d.Kind == pgserver.DataReady {
-		_, err := writeFiles(c, c.DataDir)
-		return err
+		return writeFiles(c, c.DataDir)
 	}
 	place := c.DataDir
 	if !d.MountPoint && !d.ParentClosed {
@@ -166,7 +165,7 @@ func ensureCluster(ctx context.Context, c Config) error {
 	if err := pgserver.InitDB(ctx, c.Binaries, pgserver.InitConfig{DataDir: place, Superuser: self, NoSync: c.NoSync}); err != nil {
 		return fmt.Errorf("create the monitor's cluster: %w", err)
 	}
-	if _, err := writeFiles(c, place); err != nil {
+	if err := writeFiles(c, place); err != nil {
 		return err
 	}
 	if place == c.DataDir {
@@ -192,7 +191,7 @@ func prepareDatabase(ctx context.Context, c Config) (*ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer hangUp(conn)
+	defer hangUp(ctx, conn)
 	if err := migrate(ctx, conn, c.Software); err != nil {
 		return nil, err
 	}
@@ -207,7 +206,7 @@ func createDatabase(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer hangUp(ctx, conn)
 	var exists bool
 	if err := conn.QueryRow(ctx, "select exists (select from pg_database where datname = $1)", Database).Scan(&exists); err != nil {
 		return fmt.Errorf("look for the monitor's database: %w", err)
@@ -227,7 +226,7 @@ func setPassword(ctx context.Context, conn *pgx.Conn, password string) error {
 		return nil
 	}
 	const quiet = `set log_statement = 'none'; set log_min_error_statement = 'panic'; set log_min_duration_statement = -1;
-		set log_min_duration_sample = -1; set track_activities = off`
+		set log_min_duration_sample = -1; set track_activities = off; set password_encryption = 'scram-sha-256'`
 	if _, err := conn.PgConn().Exec(ctx, quiet).ReadAll(); err != nil {
 		return fmt.Errorf("prepare to set a password: %w", err)
 	}

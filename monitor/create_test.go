@@ -40,21 +40,21 @@ func TestCreate_Refuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, spoil := range map[string]func(*testing.T, *bench){
-		"something else in the directory": func(t *testing.T, b *bench) { write(t, filepath.Join(b.c.DataDir, "letter"), "dear") },
-		"another version":                 func(t *testing.T, b *bench) { write(t, filepath.Join(b.c.DataDir, "PG_VERSION"), "9.6\n") },
-		"a PostgreSQL that is no monitor": func(t *testing.T, b *bench) { pgtest.CopyTemplate(t, b.c.DataDir) },
-		"port in use": func(t *testing.T, b *bench) {
+	for name, spoil := range map[string]func(*bench){
+		"something else in the directory": func(b *bench) { write(b.t, filepath.Join(b.c.DataDir, "letter"), "dear") },
+		"another version":                 func(b *bench) { write(b.t, filepath.Join(b.c.DataDir, "PG_VERSION"), "9.6\n") },
+		"a PostgreSQL that is no monitor": func(b *bench) { pgtest.CopyTemplate(b.t, b.c.DataDir) },
+		"port in use": func(b *bench) {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", b.c.Port))
 			if err != nil {
-				t.Fatal(err)
+				b.t.Fatal(err)
 			}
-			t.Cleanup(func() { l.Close() })
+			b.t.Cleanup(func() { l.Close() })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			spoil(t, b)
+			spoil(b)
 			before := entries(t, b.c.DataDir)
 			err := Create(t.Context(), b.c)
 			var refused *RefusedError

@@ -20,7 +20,7 @@ func (s *Server) work(ctx context.Context) error {
 			return err
 		}
 		err = s.workOver(ctx, conn)
-		hangUp(conn)
+		hangUp(ctx, conn)
 		if err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func (s *Server) workOver(ctx context.Context, conn *pgx.Conn) error {
 			s.queue.Forget(k)
 		case ctx.Err() != nil:
 			s.queue.Done(k, decideAgain)
-			return nil
+			return nil //nolint:nilerr // told to stop in the middle: nothing is lost by that
 		case err != nil:
 			s.c.Log.Error().Err(err).Str("formation", k.Formation).Int("group", k.Number).Msg("decision failed; trying again")
 			s.queue.Done(k, decideAgain)

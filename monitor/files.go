@@ -21,29 +21,25 @@ func defaultSocketDir() string {
 	return "/tmp"
 }
 
-// writeFiles makes the configuration files in dir say what c wants, and reports whether any of them changed.
-func writeFiles(c Config, dir string) (bool, error) {
-	changed, err := conf.WriteInclude(dir, parameters(c))
-	if err != nil {
-		return false, fmt.Errorf("configure monitor's server: %w", err)
+// writeFiles makes the configuration files in dir say what c wants.
+func writeFiles(c Config, dir string) error {
+	if _, err := conf.WriteInclude(dir, parameters(c)); err != nil {
+		return fmt.Errorf("configure monitor's server: %w", err)
 	}
-	more, err := conf.EnsureInclude(filepath.Join(dir, "postgresql.conf"), conf.FileName)
-	if err != nil {
-		return false, fmt.Errorf("configure monitor's server: %w", err)
+	if _, err := conf.EnsureInclude(filepath.Join(dir, "postgresql.conf"), conf.FileName); err != nil {
+		return fmt.Errorf("configure monitor's server: %w", err)
 	}
-	changed = changed || more
 	if c.SkipHBA {
-		return changed, nil
+		return nil
 	}
 	block, err := rules(c)
 	if err != nil {
-		return false, err
+		return err
 	}
-	more, err = block.Write(filepath.Join(dir, "pg_hba.conf"))
-	if err != nil {
-		return false, fmt.Errorf("write access rules of monitor: %w", err)
+	if _, err := block.Write(filepath.Join(dir, "pg_hba.conf")); err != nil {
+		return fmt.Errorf("write access rules of monitor: %w", err)
 	}
-	return changed || more, nil
+	return nil
 }
 
 func parameters(c Config) conf.Params {
@@ -53,9 +49,8 @@ func parameters(c Config) conf.Params {
 		"port":                    strconv.Itoa(c.Port),
 		"unix_socket_directories": c.SocketDir,
 		// Two connections a node and one a waiting command.
-		"max_connections":     "500",
-		"shared_buffers":      "64MB",
-		"password_encryption": "scram-sha-256",
+		"max_connections": "500",
+		"shared_buffers":  "64MB",
 		// A keeper whose host vanished gives its connections back within seconds.
 		"tcp_keepalives_idle":     "5",
 		"tcp_keepalives_interval": "2",

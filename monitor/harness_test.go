@@ -170,7 +170,7 @@ func (b *bench) super() *pgx.Conn {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Cleanup(func() { hangUp(conn) })
+	b.t.Cleanup(func() { hangUp(context.Background(), conn) })
 	return conn
 }
 

@@ -45,6 +45,7 @@ type witness struct {
 }
 
 func newWitness(t *testing.T) *witness {
+	t.Helper()
 	return &witness{t: t, heard: map[string]string{}, newest: map[fsm.NodeID]fsm.Stamp{}}
 }
 

@@ -64,7 +64,7 @@ func turnOver(log string) error {
 	return nil
 }
 
-// ErrLeaveRunning, as the cause of Run's context, makes Run return without stopping the monitor's PostgreSQL: for upgrades.
+// ErrLeaveRunning as the cause of Run's context makes Run return without stopping the monitor's PostgreSQL: for upgrades.
 var ErrLeaveRunning = errors.New("leave the monitor's server running")
 
 // keepServing runs PostgreSQL and, while it runs, sessions; both again and again, with growing pauses when they fail, until ctx ends.
@@ -89,12 +89,12 @@ func (s *Server) keepServing(ctx context.Context) error {
 }
 
 // serveOnce starts or adopts PostgreSQL and holds sessions until it ends.
-func (s *Server) serveOnce(ctx context.Context) error {
+func (s *Server) serveOnce(ctx context.Context) (err error) {
 	p, err := startServer(ctx, s.c)
 	if err != nil {
 		return err
 	}
-	defer p.Close()
+	defer func() { err = errors.Join(err, p.Close()) }()
 	ended := errors.New("the server ended")
 	up, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

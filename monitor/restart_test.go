@@ -25,15 +25,15 @@ const helperEnv = "AUTOCTL_TEST_MONITOR"
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(helperEnv); text != "" {
-		os.Exit(helper(text))
+		fmt.Fprintln(os.Stderr, helper(text))
+		return
 	}
-	code := m.Run()
+	m.Run()
 	if template.dir != "" {
 		if err := os.RemoveAll(template.dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}
-	os.Exit(code)
 }
 
 // helperConfig is what of a Config crosses to another process.
@@ -44,22 +44,20 @@ type helperConfig struct {
 	Parameters                           map[string]string
 }
 
-func helper(text string) int {
+func helper(text string) error {
 	var h helperConfig
 	if err := json.Unmarshal([]byte(text), &h); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return err
 	}
 	s, err := New(Config{
 		DataDir: h.DataDir, StateDir: h.StateDir, SocketDir: h.SocketDir, Port: h.Port, Listen: "127.0.0.1", Auth: AuthTrust,
 		Binaries: pgserver.Binaries{Dir: h.BinDir, Version: h.Version}, Parameters: h.Parameters, Decide: busyDecide,
 		Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel),
 	})
-	if err == nil {
-		err = s.Run(context.Background())
+	if err != nil {
+		return err
 	}
-	fmt.Fprintln(os.Stderr, err)
-	return 1
+	return s.Run(context.Background())
 }
 
 // spawn runs the monitor in a process of its own.
@@ -89,6 +87,7 @@ func (b *bench) spawn() *exec.Cmd {
 
 // kills is how often the monitor is killed: enough to see the seams, AUTOCTL_TEST_KILLS=200 for the long version.
 func kills(t *testing.T) int {
+	t.Helper()
 	n, err := strconv.Atoi(os.Getenv("AUTOCTL_TEST_KILLS"))
 	if err != nil {
 		return 15

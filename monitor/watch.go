@@ -18,7 +18,7 @@ func (s *Server) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer hangUp(ctx, conn)
 	if _, err := conn.Exec(ctx, "listen autoctl_decide"); err != nil {
 		return fmt.Errorf("listen for changes: %w", err)
 	}
@@ -59,7 +59,7 @@ func (s *Server) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer hangUp(ctx, conn)
 	if _, err := conn.Exec(ctx, "set synchronous_commit = off"); err != nil {
 		return fmt.Errorf("prepare to watch: %w", err)
 	}
@@ -165,7 +165,7 @@ func (s *Server) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer hangUp(ctx, conn)
 	for {
 		if err := pruneOnce(ctx, conn, s.c.KeepEvents, s.c.EventAge); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +47,7 @@ func Dial(ctx context.Context, uri string, opts Options) (*Client, error) {
 		return nil, err
 	}
 	if _, err := c.Hello(ctx); err != nil {
-		c.Close()
+		c.Close() //nolint:contextcheck // there is nothing to wait for in Close
 		return nil, err
 	}
 	return c, nil
@@ -86,7 +87,7 @@ func (c *Client) Close() {
 	c.closed = true
 	c.mu.Unlock()
 	<-c.turn
-	c.drop()
+	c.drop(context.Background())
 	c.turn <- struct{}{}
 }
 
@@ -127,7 +128,7 @@ func (c *Client) once(ctx context.Context, name string, args []any) ([]byte, err
 	}
 	raw, err := query(ctx, c.conn, name, args)
 	if err != nil && (lost(err) || c.conn.IsClosed()) {
-		c.drop()
+		c.drop(ctx)
 	}
 	return raw, err
 }
@@ -154,28 +155,29 @@ func (c *Client) connect(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, c.config.Copy())
 }
 
-func (c *Client) drop() {
+func (c *Client) drop(ctx context.Context) {
 	if c.conn == nil {
 		return
 	}
-	hangUp(c.conn)
+	hangUp(ctx, c.conn)
 	c.conn = nil
 }
 
 // hangUp closes a connection without waiting for a monitor that may be gone.
-func hangUp(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+func hangUp(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 200*time.Millisecond)
 	defer cancel()
 	_ = conn.Close(ctx)
 }
 
 // sql returns the text of a call; it is the same each time, so that pgx prepares every function once a connection.
 func sql(name string, args int) string {
-	text := "select autoctl." + name + "($1"
+	var text strings.Builder
+	text.WriteString("select autoctl." + name + "($1")
 	for i := range args {
-		text += fmt.Sprintf(", $%d", i+2)
+		fmt.Fprintf(&text, ", $%d", i+2)
 	}
-	return text + ")"
+	return text.String() + ")"
 }
 
 func query(ctx context.Context, conn *pgx.Conn, name string, args []any) ([]byte, error) {
@@ -196,8 +198,7 @@ func decode(raw []byte, result any, name string) error {
 
 // lost reports whether the connection is gone, or going: the server did not refuse the call, it was not heard to the end.
 func lost(err error) bool {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pg.Code == pgerrcode.AdminShutdown || pg.Code == pgerrcode.CrashShutdown || pg.Code == pgerrcode.CannotConnectNow ||
 			pg.Code == pgerrcode.IdleInTransactionSessionTimeout
 	}

@@ -51,8 +51,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 
 // CodeOf returns the code of the first [*Error] in err's chain, or "" when there is none.
 func CodeOf(err error) Code {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
 	return ""
@@ -72,12 +71,10 @@ func classify(err error, where string) error {
 	if err == nil {
 		return nil
 	}
-	var own *Error
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return classifySQL(pg, where)
 	}
 	text := reason(err)
@@ -134,16 +131,13 @@ func alien(err error, text string) bool {
 
 // reason returns the innermost useful text: pgx's own wrapping repeats user and database for each address that it tried.
 func reason(err error) string {
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return fmt.Sprintf("host name %q: %s", dns.Name, dns.Err)
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err.Error()
 	}
-	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
+	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		if inner := connect.Unwrap(); inner != nil {
 			return inner.Error()
 		}

@@ -21,7 +21,7 @@ func (c *Client) Goals(ctx context.Context, node fsm.NodeID) (<-chan fsm.Goal, e
 	}
 	first, err := c.fetchGoal(ctx, conn, node)
 	if err != nil {
-		hangUp(conn)
+		hangUp(ctx, conn)
 		return nil, classify(err, c.where)
 	}
 	out := make(chan fsm.Goal, 1)
@@ -30,7 +30,7 @@ func (c *Client) Goals(ctx context.Context, node fsm.NodeID) (<-chan fsm.Goal, e
 	}
 	go func() {
 		defer close(out)
-		defer hangUp(conn)
+		defer hangUp(ctx, conn)
 		for {
 			n, err := conn.WaitForNotification(ctx)
 			if err != nil {
@@ -90,7 +90,7 @@ func (c *Client) Changes(ctx context.Context, formation string) (<-chan Change, 
 	out := make(chan Change, 64)
 	go func() {
 		defer close(out)
-		defer hangUp(conn)
+		defer hangUp(ctx, conn)
 		for {
 			n, err := conn.WaitForNotification(ctx)
 			if err != nil {
@@ -117,7 +117,7 @@ func (c *Client) Command(ctx context.Context, formation string, group int, cmd f
 	if err != nil {
 		return fsm.Answer{}, err
 	}
-	defer hangUp(conn)
+	defer hangUp(ctx, conn)
 	text, err := encode(cmd)
 	if err != nil {
 		return fsm.Answer{}, err
@@ -182,7 +182,7 @@ func (c *Client) listen(ctx context.Context, channel string) (*pgx.Conn, error) 
 		_, err = query(short, conn, "hello", []any{c.opts.Software})
 	}
 	if err != nil {
-		hangUp(conn)
+		hangUp(ctx, conn)
 		return nil, classify(err, c.where)
 	}
 	return conn, nil
