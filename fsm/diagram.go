@@ -96,6 +96,7 @@ var transitions = []transition{
 	{"wait_maintenance", "standby", "follow"},
 	{"wait_maintenance", "dropped", "drop"},
 	{"maintenance", "standby", "follow"},
+	{"maintenance", "report_lsn", "join_vote"},
 	{"maintenance", "dropped", "drop"},
 }
 

@@ -105,7 +105,7 @@ func (d *decider) voices(p *Node) []Member {
 // drainFailed abandons a planned election whose old primary went back to serving by its deadline, or never stopped, or for whom nobody is left.
 func (d *decider) drainFailed() bool {
 	e, p := d.g.Election, d.primary()
-	if e == nil || !e.Planned || e.Candidate != 0 || p == nil || p.Report == nil || !p.Goal.State.Drains() {
+	if e == nil || !e.Planned || e.Candidate != 0 || p == nil || p.Report == nil || !d.mayAbandon() {
 		return false
 	}
 	deadline := ms(d.g.Settings.DrainDeadlineMS)
@@ -236,7 +236,7 @@ func (d *decider) joinVote() bool {
 	p := d.primary()
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if n.Goal.State == StateReportLSN || !hasVoice(n) || n.Goal.State == StateDemoted && (p == nil || n.ID == p.ID) && !mute(n) {
+		if n.Goal.State == StateReportLSN || !hasVoice(n) && !returned(n) || n.Goal.State == StateDemoted && (p == nil || n.ID == p.ID) && !mute(n) {
 			continue
 		}
 		if p != nil && n.ID == p.ID && (n.Goal.State.Serves() && !d.reigned(n) || n.Goal.State.Drains()) {
@@ -246,6 +246,11 @@ func (d *decider) joinVote() bool {
 		return d.assign(n, StateReportLSN, "a vote is asked for: %s", d.g.Election.Reason)
 	}
 	return false
+}
+
+// returned reports whether an operator gave the node back while an election was under way.
+func returned(n *Node) bool {
+	return n.Goal.State == StateMaintenance && !n.Maintenance && n.Report != nil && n.Report.SystemID != 0
 }
 
 // mute reports whether a demoted node is down and has no last word: it was not stopped in order, so that only a start tells how far its log goes.

@@ -19,7 +19,7 @@ func (d *decider) failure(p *Node) string {
 		case r.Server.Status == ServerRunning && r.CommitAgeMS > s.StorageHungAfterMS:
 			return "storage_hung"
 		case r.Server.Status != ServerHung:
-			return ""
+			return d.slow(p)
 		}
 	}
 	lost := ms(s.NodeLostAfterMS)
@@ -48,6 +48,22 @@ func (d *decider) failure(p *Node) string {
 		return "primary_hung"
 	}
 	return "primary_silent"
+}
+
+// slow says why a primary whose keeper is heard and whose server is down counts as failed: crash recovery takes unknown time, and a server may not
+// start at all. One that was stopped because somebody asked has no problem and is left alone (H2).
+func (d *decider) slow(p *Node) string {
+	r, patience := p.Report, ms(d.g.Settings.NodeUnreachableAfterMS)
+	starting := r.Server.Status == ServerStarting
+	failing := (r.Server.Status == ServerStopped || r.Server.Status == ServerAbsent) && r.Problem != nil
+	if !starting && !failing {
+		return ""
+	}
+	if down := d.age(p.Probed); down <= patience {
+		d.wakeAt(d.now.Add(patience - down))
+		return ""
+	}
+	return "primary_down"
 }
 
 // vouched returns a standby that has proof, younger than node_lost_after, that the primary lives; 0 for none.

@@ -36,7 +36,8 @@ type Group struct {
 type Election struct {
 	Seq   uint64  `json:"seq"`
 	Began Instant `json:"began"`
-	// Reason is a short name: "primary_crashed", "primary_silent", "storage_hung", "switchover", "maintenance", "drop", "forced".
+	// Reason is a short name: "primary_crashed", "primary_silent", "primary_hung", "primary_down", "primary_damaged", "storage_hung", "switchover",
+	// "maintenance", "drop", "hand_over", "forced".
 	Reason string `json:"reason"`
 	// Planned says that an operator asked, and the old primary hands over in order.
 	Planned bool `json:"planned"`

@@ -110,7 +110,7 @@ var rules = []Rule{
 	},
 	{
 		Name: "primary_failed", Section: "failure", fire: (*decider).primaryFailed,
-		When: "the primary crashed, is silent, hung or its storage is, and nodes heard now cover the record without it",
+		When: "the primary crashed, is silent, does not come up, hangs or its storage does, and nodes heard now cover the record without it",
 		Then: "an election",
 	},
 	{

@@ -16,6 +16,8 @@ func inWords(reason string) string {
 		return "the primary is silent"
 	case "primary_hung":
 		return "the primary's server does not answer new connections"
+	case "primary_down":
+		return "the primary's server does not come up"
 	case "primary_damaged":
 		return "the primary's data cannot serve"
 	case "storage_hung":
