@@ -140,7 +140,7 @@ func checkContent(path string, content []byte) error {
 	if err != nil {
 		return fail(classPrecondition, "", "check configuration %s: %w", path, err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a trial copy in a temporary directory
 	trial := filepath.Join(dir, filepath.Base(path))
 	if err := os.WriteFile(trial, content, configMode); err != nil {
 		return fail(classPrecondition, "", "check configuration %s: %w", path, err)

@@ -9,15 +9,19 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/monitorapi"
+	"github.com/autoctl/autoctl/internal/pgserver/conninfo"
 	"github.com/autoctl/autoctl/internal/tlscert"
+	"github.com/autoctl/autoctl/monitor"
 )
 
 func (a *app) createCommand() *cobra.Command {
@@ -139,33 +143,67 @@ func (l *loaded) selfSign(now time.Time) error {
 	return nil
 }
 
-// settlePassword takes a password from the environment into a file of its own, where the daemon finds it after a restart.
+// settlePassword takes a password from the environment, else from libpq's password file, into a file of its own, where the
+// daemon finds it after a restart.
 func (l *loaded) settlePassword() error {
-	password := os.Getenv("AUTOCTL_PASSWORD")
-	if l.Auth.PasswordFile == "" && password != "" {
-		path := filepath.Join(configDir(l.PostgreSQL.PGData), "password")
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return fail(classPrecondition, "", "keep the password: %w", err)
+	role, whose := replicatorRole, "autoctl_replicator, the same on all nodes of a formation"
+	if l.Role == roleMonitor {
+		role, whose = monitor.Role, "autoctl_node, which nodes then need in ~/.pgpass or PGPASSWORD"
+	}
+	if l.Auth.PasswordFile == "" {
+		password := os.Getenv("AUTOCTL_PASSWORD")
+		if password == "" && l.Auth.Method == "scram-sha-256" {
+			password = passwordOf(role, l.Node.Hostname, l.PostgreSQL.Port)
 		}
-		if err := replaceFile(path, []byte(password+"\n")); err != nil {
-			return fail(classPrecondition, "", "keep the password: %w", err)
+		if err := l.keepPassword(password); err != nil {
+			return err
 		}
-		l.Auth.PasswordFile = path
-		l.set("auth.password_file", path)
 	}
 	if l.Auth.Method != "scram-sha-256" || l.Auth.SkipHBA {
 		return nil
 	}
-	role := "autoctl_replicator, the same on all nodes of a formation"
-	if l.Role == roleMonitor {
-		role = "autoctl_node, which nodes then need in ~/.pgpass or PGPASSWORD"
-	}
-	hint := fmt.Sprintf("give --password-file or AUTOCTL_PASSWORD (the password of role %s), or choose --auth trust or --auth cert", role)
 	if l.Auth.PasswordFile == "" {
+		hint := fmt.Sprintf("give --password-file or AUTOCTL_PASSWORD (the password of role %s), or choose --auth trust or --auth cert", whose)
 		return fail(classUsage, hint, "--auth scram-sha-256 needs a password")
 	}
 	_, err := readPassword(l.Auth.PasswordFile)
 	return err
+}
+
+// replicatorRole is the role that nodes come to each other as.
+const replicatorRole = "autoctl_replicator"
+
+// passwordOf looks a role's password up in libpq's password file (PGPASSFILE, ~/.pgpass); "" when there is none for it.
+func passwordOf(role, host string, port int) string {
+	for _, database := range []string{"replication", "postgres", monitor.Database} {
+		// An empty password beats PGPASSWORD, which is another role's.
+		text := conninfo.Params{"host": firstOf(host, "localhost"), "port": strconv.Itoa(port), "user": role, "dbname": database, "sslmode": "disable"}
+		rendered, err := text.Render()
+		if err != nil {
+			return ""
+		}
+		if config, err := pgconn.ParseConfig(rendered + " password=''"); err == nil && config.Password != "" {
+			return config.Password
+		}
+	}
+	return ""
+}
+
+// keepPassword writes a password into the file that the configuration then names; without a password it does nothing.
+func (l *loaded) keepPassword(password string) error {
+	if password == "" {
+		return nil
+	}
+	path := filepath.Join(configDir(l.PostgreSQL.PGData), "password")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fail(classPrecondition, "", "keep the password: %w", err)
+	}
+	if err := replaceFile(path, []byte(password+"\n")); err != nil {
+		return fail(classPrecondition, "", "keep the password: %w", err)
+	}
+	l.Auth.PasswordFile = path
+	l.set("auth.password_file", path)
+	return nil
 }
 
 // readPassword reads the first line of a password file that only its owner can read.
@@ -231,8 +269,7 @@ func resolves(ctx context.Context, host string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
-		var dns *net.DNSError
-		if errors.As(err, &dns) {
+		if dns, ok := errors.AsType[*net.DNSError](err); ok {
 			return fail(classPrecondition, "correct /etc/hosts or the name server, or give an address with --hostname", "host name %q does not resolve: %s", host, dns.Err)
 		}
 		return fail(classPrecondition, "", "look up host name %q: %w", host, err)

@@ -71,22 +71,20 @@ func attempt(err error, format string, args ...any) error {
 		return nil
 	}
 	op := fmt.Sprintf(format, args...)
-	if f, ok := errors.AsType[*failure](err); ok && f == err && f.op == "" {
-		named := *f
-		named.op = op
-		return &named
+	f := *classify(err)
+	if f.op != "" {
+		return &failure{class: f.class, op: op, err: err, hint: f.hint, nodes: f.nodes}
 	}
-	f := classify(err)
 	f.op = op
-	return f
+	return &f
 }
 
 // classify finds the class of any error.
 func classify(err error) *failure {
+	if f, ok := err.(*failure); ok { //nolint:errorlint // the outermost: one further in has texts around it, kept below
+		return f
+	}
 	if f, ok := errors.AsType[*failure](err); ok {
-		if f == err {
-			return f
-		}
 		return &failure{class: f.class, hint: f.hint, nodes: f.nodes, err: err}
 	}
 	if errors.Is(err, context.Canceled) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/monitorapi"
 )
 
 func (a *app) explainCommand() *cobra.Command {
@@ -20,19 +22,8 @@ func (a *app) explainCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				docs := []fsm.Explanation{}
-				for _, g := range f.Groups {
-					if s.group >= 0 && g.Group != s.group {
-						continue
-					}
-					group, now, err := s.ExplainInput(cmd.Context(), f.Name, g.Group)
-					if err != nil {
-						return err
-					}
-					docs = append(docs, fsm.Explain(group, now))
-				}
-				if len(docs) == 0 {
-					_, err := s.pick(f)
+				docs, err := s.explain(cmd.Context(), f)
+				if err != nil {
 					return err
 				}
 				return a.print(map[string]any{"groups": docs}, func(w io.Writer) {
@@ -49,4 +40,24 @@ func (a *app) explainCommand() *cobra.Command {
 	}
 	t = bindTarget(cmd, true)
 	return leaf(cmd, cobra.NoArgs)
+}
+
+// explain explains the chosen group, or all of the formation.
+func (s *session) explain(ctx context.Context, f monitorapi.FormationState) ([]fsm.Explanation, error) {
+	docs := []fsm.Explanation{}
+	for _, g := range f.Groups {
+		if s.group >= 0 && g.Group != s.group {
+			continue
+		}
+		group, now, err := s.ExplainInput(ctx, f.Name, g.Group)
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, fsm.Explain(group, now))
+	}
+	if len(docs) == 0 {
+		_, err := s.pick(f)
+		return nil, err
+	}
+	return docs, nil
 }

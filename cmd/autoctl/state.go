@@ -202,20 +202,6 @@ func serving(g monitorapi.GroupState) *monitorapi.NodeState {
 	return nil
 }
 
-// nodeOf finds a node by id.
-func nodeOf(s monitorapi.State, id fsm.NodeID) *monitorapi.NodeState {
-	for _, f := range s.Formations {
-		for _, g := range f.Groups {
-			for i := range g.Nodes {
-				if g.Nodes[i].NodeID == id {
-					return &g.Nodes[i]
-				}
-			}
-		}
-	}
-	return nil
-}
-
 // positionTrimmed is a report's timeline and position without the table's padding.
 func positionTrimmed(r fsm.Report) string {
 	return fmt.Sprintf("%d: %s", r.Server.Timeline, r.Position.LSN)

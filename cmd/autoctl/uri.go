@@ -61,10 +61,7 @@ func (a *app) uriRows(ctx context.Context, t *target, s *session, o uriOptions) 
 	if err != nil {
 		return nil, err
 	}
-	o, err = t.uriDefaults(own, o)
-	if err != nil {
-		return nil, err
-	}
+	o = t.uriDefaults(own, o)
 	rows := []uriRow{{"monitor", "monitor", "monitor", own}}
 	st, err := a.chosenState(ctx, t, s)
 	if err != nil {
@@ -87,17 +84,17 @@ func (a *app) uriRows(ctx context.Context, t *target, s *session, o uriOptions) 
 
 // uriDefaults takes what was not given from the node on this machine, else from the monitor's own URI: the one TLS setting that
 // a caller from elsewhere is known to accept.
-func (t *target) uriDefaults(monitor string, o uriOptions) (uriOptions, error) {
-	if l, _, err := t.local(); err == nil {
+func (t *target) uriDefaults(monitor string, o uriOptions) uriOptions {
+	if l, _, err := t.local(); err == nil && t.monitor == "" {
 		o.sslMode = firstOf(o.sslMode, l.sslMode())
 		o.sslRoot = firstOf(o.sslRoot, l.SSL.CAFile)
 		o.user = firstOf(o.user, l.PostgreSQL.Username)
-		return o, nil
+		return o
 	}
 	mode, root := sslOf(monitor)
 	o.sslMode = firstOf(o.sslMode, mode, "prefer")
 	o.sslRoot = firstOf(o.sslRoot, root)
-	return o, nil
+	return o
 }
 
 // groupURIs renders the two URIs of a group: the serving node first, so that most connections need one attempt.

@@ -114,8 +114,9 @@ func (o *operation) ask(ctx context.Context) (fsm.Answer, error) {
 		return answer, &failure{class: classRefused, err: fmt.Errorf("refused: %s", answer.Text), hint: answer.Hint, nodes: answer.Nodes}
 	case fsm.OutcomeNothing:
 		return answer, &failure{class: classNothing, err: fmt.Errorf("nothing to do: %s", answer.Text), hint: answer.Hint, nodes: answer.Nodes}
+	default:
+		return answer, nil
 	}
-	return answer, nil
 }
 
 func answerText(a fsm.Answer) string {

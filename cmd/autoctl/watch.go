@@ -72,10 +72,13 @@ func (a *app) drawWatch(ctx context.Context, s *session) error {
 		return err
 	}
 	if a.json() {
-		if err != nil {
-			return nil
+		if err == nil {
+			err = a.printJSON(st)
+		} else {
+			a.say("%v", err)
+			err = nil
 		}
-		return a.printJSON(st)
+		return err
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s  monitor %s  (Ctrl-C ends)\n\n", time.Now().Format("2006-01-02 15:04:05"), s.Where())

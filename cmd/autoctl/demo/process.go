@@ -139,7 +139,7 @@ func (p *process) end(ctx context.Context) error {
 func (p *process) gone(ctx context.Context) error {
 	pid, err := p.postmaster()
 	if err != nil || !isPostgres(pid, p.data) {
-		return nil //nolint:nilerr // no pid file: stopped in order
+		return nil // stopped in order
 	}
 	if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil {
 		return fmt.Errorf("end the PostgreSQL of %s (process %d): %w", p.name, pid, err)

@@ -129,10 +129,10 @@ func (s *show) healthy(st monitorapi.State) bool {
 		if n.Reported != n.Assigned {
 			return false
 		}
-		switch n.Reported {
-		case fsm.StatePrimary:
+		if n.Reported == fsm.StatePrimary {
 			primaries++
-		case fsm.StateSecondary:
+		}
+		if n.Reported == fsm.StateSecondary {
 			secondaries++
 		}
 	}
