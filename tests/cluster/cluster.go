@@ -32,6 +32,7 @@ type Cluster struct {
 	Monitor *Node
 
 	t       testing.TB
+	setup   Setup
 	binary  string
 	nodes   map[string]*Node
 	order   []string
@@ -40,21 +41,37 @@ type Cluster struct {
 }
 
 // New makes a laboratory with a running monitor in it.
-func New(t testing.TB) *Cluster {
+func New(t testing.TB) *Cluster { return NewWith(t, Setup{}) }
+
+// NewWith is New for a setup of its own.
+func NewWith(t testing.TB, setup Setup) *Cluster {
+	t.Helper()
+	c := Prepare(t, setup)
+	c.Monitor.start(append([]string{"create", "monitor",
+		"--pgdata", c.Monitor.PGDATA(), "--pgport", fmt.Sprint(c.Monitor.Port), "--hostname", c.Monitor.Addr, "--run"},
+		setup.flags(c.Monitor)...)...)
+	c.AwaitMonitor()
+	return c
+}
+
+// Prepare makes a laboratory with a host for the monitor, on which nothing runs.
+func Prepare(t testing.TB, setup Setup) *Cluster {
 	t.Helper()
 	machine.PostgresBin(t)
-	c := &Cluster{t: t, Lab: machine.New(t), nodes: map[string]*Node{}}
+	c := &Cluster{t: t, Lab: machine.New(t), setup: setup, nodes: map[string]*Node{}}
 	c.binary = installBinary(t, c.Lab.Dir())
 	t.Cleanup(c.examine)
 	c.Monitor = c.place("monitor")
-	c.Monitor.start("create", "monitor",
-		"--pgdata", c.Monitor.PGDATA(), "--pgport", fmt.Sprint(c.Monitor.Port), "--hostname", c.Monitor.Addr,
-		"--auth", "trust", "--no-ssl", "--pg-hba-lan", "--run")
+	return c
+}
+
+// AwaitMonitor waits until the monitor answers.
+func (c *Cluster) AwaitMonitor() {
+	c.t.Helper()
 	c.Await(30*time.Second, "the monitor answers", func(ctx context.Context) error {
 		_, err := c.ask(ctx)
 		return err
 	})
-	return c
 }
 
 // place makes the host of a node, with nothing on it yet.
@@ -123,7 +140,11 @@ func (c *Cluster) Node(name string) *Node {
 
 // MonitorURI is how nodes and commands reach the monitor.
 func (c *Cluster) MonitorURI() string {
-	return fmt.Sprintf("postgresql://autoctl_node@%s:%d/autoctl?sslmode=disable", c.Monitor.Addr, c.Monitor.Port)
+	options := c.setup.Options
+	if options == "" {
+		options = "sslmode=disable"
+	}
+	return fmt.Sprintf("postgresql://autoctl_node@%s:%d/autoctl?%s", c.Monitor.Addr, c.Monitor.Port, options)
 }
 
 // ServiceURI is how applications reach whoever is the primary of the nodes
@@ -198,6 +219,7 @@ func (c *Cluster) ask(ctx context.Context) (monitorapi.State, error) {
 		if err != nil {
 			return state, err
 		}
+		cfg.Password = c.setup.Password
 		// From the monitor's own host: what is cut off may still be looked at.
 		cfg.DialFunc, cfg.ConnectTimeout = c.Monitor.Dial, time.Second
 		if c.asker, err = pgx.ConnectConfig(ctx, cfg); err != nil {

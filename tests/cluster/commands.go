@@ -15,9 +15,13 @@ import (
 // exit codes of autoctl that scenarios distinguish; docs/exit-codes.md lists
 // all.
 const (
-	ExitUsage   = 2
-	ExitRefused = 4
-	ExitNothing = 6
+	ExitUsage        = 2
+	ExitConfig       = 3
+	ExitRefused      = 4
+	ExitNothing      = 6
+	ExitUnreachable  = 7
+	ExitAuth         = 9
+	ExitPrecondition = 10
 )
 
 // Command runs an autoctl command about the group from the monitor's host; it

@@ -32,7 +32,7 @@ const commandTimeout = 90 * time.Second
 
 func (n *Node) start(args ...string) {
 	n.c.t.Helper()
-	d, err := n.Start("autoctl", nil, append([]string{n.c.binary}, args...)...)
+	d, err := n.Start("autoctl", n.c.setup.env(n), append([]string{n.c.binary}, args...)...)
 	if err != nil {
 		n.c.t.Fatal(err)
 	}
@@ -40,17 +40,22 @@ func (n *Node) start(args ...string) {
 }
 
 func (n *Node) run(ctx context.Context, args ...string) (machine.Result, error) {
-	return n.Run(ctx, nil, append([]string{n.c.binary}, args...)...)
+	return n.Run(ctx, n.c.setup.env(n), append([]string{n.c.binary}, args...)...)
 }
 
 // Create starts "create postgres --run" with further flags, on a host where
 // nothing runs; over an existing node it goes on where that was.
 func (n *Node) Create(flags ...string) {
 	n.c.t.Helper()
-	n.start(append([]string{
+	n.start(append(append(n.CreateArgs(), "--run"), flags...)...)
+}
+
+// CreateArgs is the create command of the node, without --run.
+func (n *Node) CreateArgs() []string {
+	return append([]string{
 		"create", "postgres", "--pgdata", n.PGDATA(), "--pgport", fmt.Sprint(n.Port), "--hostname", n.Addr,
-		"--name", n.Name, "--monitor", n.c.MonitorURI(), "--auth", "trust", "--no-ssl", "--pg-hba-lan", "--run",
-	}, flags...)...)
+		"--name", n.Name, "--monitor", n.c.MonitorURI(),
+	}, n.c.setup.flags(n)...)
 }
 
 // Restart starts "autoctl run" on a host whose daemon has ended.
