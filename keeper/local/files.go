@@ -111,47 +111,38 @@ func (n *Node) written(r rendered) bool {
 	return exists(filepath.Join(dir, "standby.signal")) == r.standby && included != fileStamp{} && included == stampOf(filepath.Join(dir, "postgresql.conf"))
 }
 
-// write makes the files so, durably, and says whether anything changed. dir is the data directory or a staged copy.
-func (n *Node) write(dir string, r rendered) (bool, error) {
+// write makes the files so, durably. dir is the data directory or a staged copy.
+func (n *Node) write(dir string, r rendered) error {
 	config := filepath.Join(dir, "postgresql.conf")
-	include, err := conf.WriteInclude(dir, r.params)
-	if err != nil {
-		return false, err
+	if _, err := conf.WriteInclude(dir, r.params); err != nil {
+		return err
 	}
-	line, err := conf.EnsureInclude(config, conf.FileName)
-	if err != nil {
-		return false, err
+	if _, err := conf.EnsureInclude(config, conf.FileName); err != nil {
+		return err
 	}
 	auto, err := conf.ReadAuto(dir)
 	if err != nil {
-		return false, err
+		return err
 	}
-	removed, err := conf.StripAuto(dir, r.strays(auto))
-	if err != nil {
-		return false, err
+	if _, err := conf.StripAuto(dir, r.strays(auto)); err != nil {
+		return err
 	}
-	// Before the rules that name the map.
-	if err := writeIdent(dir, r.ident); err != nil {
-		return false, err
-	}
-	rules, err := writeHBA(filepath.Join(dir, "pg_hba.conf"), r.hba)
-	if err != nil {
-		return false, err
+	if err := writeHBA(filepath.Join(dir, "pg_hba.conf"), r.hba); err != nil {
+		return err
 	}
 	signal := pgserver.ClearStandbySignal
 	if r.standby {
 		signal = pgserver.SetStandbySignal
 	}
-	marked, err := signal(dir)
-	if err != nil {
-		return false, err
+	if _, err := signal(dir); err != nil {
+		return err
 	}
 	if dir == n.config().DataDir {
 		n.mu.Lock()
 		n.include = stampOf(config)
 		n.mu.Unlock()
 	}
-	return include || line || rules || marked || len(removed) > 0, nil
+	return nil
 }
 
 // fileFacts compares the files, and what a new session sees, with what the goal wants.
@@ -193,7 +184,7 @@ func (n *Node) sees(ctx context.Context, r rendered) bool {
 	if err != nil {
 		return false
 	}
-	defer closeConn(conn)
+	defer closeConn(ctx, conn)
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var print, sync, source string
@@ -217,7 +208,7 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 	if err != nil {
 		return err
 	}
-	if _, err := n.write(n.config().DataDir, r); err != nil {
+	if err := n.write(n.config().DataDir, r); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	p := n.process()

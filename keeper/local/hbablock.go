@@ -61,10 +61,9 @@ func (n *Node) host(databases, users []string, address string) hba.Rule {
 }
 
 // writeHBA replaces the file by content that was rendered from it.
-func writeHBA(path string, content []byte) (bool, error) {
-	changed, err := disk.WriteFile(path, content, 0o600)
-	if err != nil {
-		return false, fmt.Errorf("write pg_hba.conf: %w", err)
+func writeHBA(path string, content []byte) error {
+	if _, err := disk.WriteFile(path, content, 0o600); err != nil {
+		return fmt.Errorf("write pg_hba.conf: %w", err)
 	}
-	return changed, nil
+	return nil
 }

@@ -74,8 +74,8 @@ func (n *Node) params(dir string, f fsm.Files) (conf.Params, error) {
 		"listen_addresses": n.config().Listen, "port": strconv.Itoa(n.config().Port), "unix_socket_directories": n.config().SocketDir,
 		"wal_level": oneOf(user["wal_level"], "replica", "logical"), "hot_standby": "on", "fsync": "on", "full_page_writes": "on",
 		"synchronous_commit":    oneOf(user["synchronous_commit"], "on", "remote_apply"),
-		"max_wal_senders":       atLeast(user["max_wal_senders"], 16),
-		"max_replication_slots": atLeast(user["max_replication_slots"], 16),
+		"max_wal_senders":       atLeast(user["max_wal_senders"], 10),
+		"max_replication_slots": atLeast(user["max_replication_slots"], 10),
 		"wal_keep_size":         "128MB", "max_slot_wal_keep_size": n.slotKeep(),
 		"wal_retrieve_retry_interval":  millis(f.Settings.WALRetrieveRetryMS),
 		"wal_receiver_status_interval": strconv.FormatInt(max(1, f.Settings.WALReceiverStatusMS/1000), 10) + "s",
@@ -138,7 +138,7 @@ func (n *Node) upstreamParams(p conf.Params, f fsm.Files) error {
 
 // matchPrimary raises what a standby must match or exceed to what the log says that the primary has: a standby would stop, or pause, otherwise.
 func (n *Node) matchPrimary(p, user conf.Params) {
-	defaults := map[string]int{"max_connections": 100, "max_worker_processes": 8, "max_wal_senders": 16, "max_prepared_transactions": 0, "max_locks_per_transaction": 64}
+	defaults := map[string]int{"max_connections": 100, "max_worker_processes": 8, "max_wal_senders": 10, "max_prepared_transactions": 0, "max_locks_per_transaction": 64}
 	n.mu.Lock()
 	primary := n.data.control().Settings
 	n.mu.Unlock()
