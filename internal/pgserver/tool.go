@@ -117,13 +117,13 @@ func toolError(ctx context.Context, name, output string, err error) *ToolError {
 }
 
 // cleanEnv removes what would change how PostgreSQL's programs behave or what
-// they print: libpq's variables and locales.
+// they print: libpq's variables and locales. Passwords of ours stay out, too.
 func cleanEnv(env []string) []string {
 	out := make([]string, 0, len(env)+2)
 	for _, kv := range env {
 		k, _, _ := strings.Cut(kv, "=")
 		ours := strings.HasPrefix(k, "PG") && !strings.HasPrefix(k, "PG_OOM_ADJUST")
-		if ours || strings.HasPrefix(k, "LC_") || k == "LANG" || k == "LANGUAGE" {
+		if ours || k == "AUTOCTL_PASSWORD" || strings.HasPrefix(k, "LC_") || k == "LANG" || k == "LANGUAGE" {
 			continue
 		}
 		out = append(out, kv)
