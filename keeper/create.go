@@ -73,7 +73,7 @@ func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string
 	made := Created{Case: CaseEmpty, Config: cfg}
 	if s.existing() {
 		made.Case = CaseExisting
-		if made.Notes, err = s.lacking(ctx); err != nil {
+		if made.Notes, err = s.lacking(ctx, cfg); err != nil {
 			return Created{}, err
 		}
 	}
@@ -105,6 +105,9 @@ func decide(ctx context.Context, cfg Config, s survey) (Config, error) {
 		if s.running.Port != 0 && cfg.Port != s.running.Port {
 			return cfg, refuse(CodePort, nil, fmt.Sprintf("give --pgport %d, or stop the server first", s.running.Port),
 				"the server that runs on %s listens on port %d, not %d", cfg.PGData, s.running.Port, cfg.Port)
+		}
+		if cfg.SocketDir == "" {
+			cfg.SocketDir = s.running.SocketDir // that is where it can be reached
 		}
 	} else if err := checkPort(ctx, cfg.Port); err != nil {
 		return cfg, err

@@ -3,24 +3,27 @@ package keeper
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/autoctl/autoctl/internal/pgserver"
 )
 
-// needs are parameters without which a cluster cannot replicate as ours do, and
-// whether a value will do.
-var needs = []struct {
+// need is a parameter, whether a value will do, and what it becomes otherwise.
+type need struct {
 	name string
 	ok   func(value string) bool
 	want string
-}{
+}
+
+// needs are parameters without which a cluster cannot replicate as ours do.
+var needs = []need{
 	{"wal_level", func(v string) bool { return v == "replica" || v == "logical" }, "replica"},
 	{"hot_standby", isOn, "on"},
 	{"fsync", isOn, "on"},
 	{"full_page_writes", isOn, "on"},
-	{"max_wal_senders", atLeast(4), "at least 4"},
-	{"max_replication_slots", atLeast(4), "at least 4"},
+	{"max_wal_senders", atLeast(10), "10"}, // PostgreSQL's default
+	{"max_replication_slots", atLeast(10), "10"},
 	{"synchronous_commit", func(v string) bool { return v == "on" || v == "remote_apply" }, "on"},
 }
 
@@ -35,13 +38,15 @@ func atLeast(n int) func(string) bool {
 
 // lacking says in words what an existing cluster lacks for replication, and what
 // will be done about it: for people, before anything is changed.
-func (s survey) lacking(ctx context.Context) ([]string, error) {
+func (s survey) lacking(ctx context.Context, cfg Config) ([]string, error) {
 	configFile := ""
 	if !s.inside {
 		configFile = s.config
 	}
 	var notes []string
-	for _, n := range needs {
+	wanted := append(slices.Clone(needs), need{"listen_addresses", func(v string) bool { return v == cfg.Listen }, cfg.Listen},
+		need{"port", func(v string) bool { return v == strconv.Itoa(cfg.Port) }, strconv.Itoa(cfg.Port)})
+	for _, n := range wanted {
 		v, err := pgserver.OfflineSetting(ctx, s.binaries, s.data.Path, configFile, n.name)
 		if err != nil {
 			return nil, refuse(CodeDamaged, err, "correct the configuration file", "read configuration %s: %v", s.config, err)

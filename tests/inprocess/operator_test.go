@@ -2,11 +2,14 @@ package inprocess
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/pgserver"
+	"github.com/autoctl/autoctl/internal/pgserver/conf"
 	"github.com/autoctl/autoctl/internal/pgserver/pgtest"
 	"github.com/autoctl/autoctl/keeper"
 )
@@ -71,10 +74,37 @@ func TestPair_Rebuild(t *testing.T) {
 	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
 }
 
+// ownServer starts a server whose settings are its owner's, in postgresql.conf.
+func ownServer(t *testing.T) *pgtest.Server {
+	t.Helper()
+	server := pgtest.New(t, nil)
+	params := conf.Params{"work_mem": "7MB"}
+	for _, name := range []string{"port", "listen_addresses", "unix_socket_directories", "shared_buffers"} {
+		params[name] = server.Params[name]
+	}
+	text, err := params.Render()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(server.DataDir, "postgresql.conf")
+	if _, err := conf.RemoveInclude(config, conf.FileName); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(config, append(before, text...), 0o600), os.Remove(filepath.Join(server.DataDir, conf.FileName))); err != nil {
+		t.Fatal(err)
+	}
+	server.Start()
+	return server
+}
+
 // TestAdopt: a server that runs with its own data becomes a primary without a
 // restart where it lacks nothing, keeps its data, and gets a standby.
 func TestAdopt(t *testing.T) {
-	old := pgtest.NewStarted(t, map[string]string{"work_mem": "7MB"})
+	old := ownServer(t)
 	old.Exec("create table t as select 1 as n")
 	s := newSite(t)
 	a := s.node("a")
@@ -93,7 +123,9 @@ func TestAdopt(t *testing.T) {
 	b := s.add("b")
 	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
 	after, err := pgserver.ReadPIDFile(old.DataDir)
-	t.Logf("process %d before, %d after, %v", before.PID, after.PID, err)
+	if before.PID != after.PID || err != nil {
+		t.Errorf("restarted: process %d became %d, %v", before.PID, after.PID, err)
+	}
 	s.mustWrite("insert into t values (2)", a, b)
 	if got := old.Query("show work_mem"); got != "7MB" {
 		t.Errorf("work_mem is %s", got)
