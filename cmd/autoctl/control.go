@@ -206,6 +206,8 @@ func monitorAlive(ctx context.Context, uri string) string {
 	c, err := dial(ctx, uri)
 	if err == nil {
 		c.Close()
+	}
+	if err == nil || monitorapi.CodeOf(err) == monitorapi.CodeAuth { // it answers, whoever asks
 		return "answers clients"
 	}
 	return err.Error()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -133,6 +134,17 @@ func (l *loaded) ownURI() (string, error) {
 	}
 	host := firstOf(l.Node.Hostname, defaultHostname(), "localhost")
 	return conninfo.URI([]conninfo.Host{{Name: host, Port: l.PostgreSQL.Port}}, monitor.Role, monitor.Database, options)
+}
+
+// nearURI is how commands on the monitor's own machine reach it: through its socket as the user that owns it, who needs no
+// password there; for others it is the URI that everybody has.
+func (l *loaded) nearURI() (string, error) {
+	dir := keeper.SocketDir(l.keeperConfig())
+	u, err := user.LookupId(strconv.Itoa(os.Geteuid()))
+	if err != nil || ownerOf(filepath.Join(dir, fmt.Sprintf(".s.PGSQL.%d", l.PostgreSQL.Port))) != u.Username {
+		return l.ownURI()
+	}
+	return conninfo.URI(nil, u.Username, monitor.Database, map[string]string{"host": dir, "port": strconv.Itoa(l.PostgreSQL.Port)})
 }
 
 // monitorConfig is the configuration as package monitor takes it.

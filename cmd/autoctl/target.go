@@ -148,7 +148,7 @@ func (t *target) monitorURI() (string, error) {
 		t.formation = l.Node.Formation
 	}
 	if l.Role == roleMonitor {
-		return l.ownURI()
+		return l.nearURI()
 	}
 	if l.Monitor.URI == "" {
 		return "", fail(classConfig, "move it to one with \"autoctl enable monitor\", or give --monitor", "the node in %s has no monitor", dir)

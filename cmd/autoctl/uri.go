@@ -58,6 +58,9 @@ type uriOptions struct{ sslMode, sslRoot, user string }
 // connect to the coordinators, which are group 0.
 func (a *app) uriRows(ctx context.Context, t *target, s *session, o uriOptions) ([]uriRow, error) {
 	own, err := t.monitorURI()
+	if l, _, e := t.local(); e == nil && t.monitor == "" && l.Role == roleMonitor {
+		own, err = l.ownURI()
+	}
 	if err != nil {
 		return nil, err
 	}

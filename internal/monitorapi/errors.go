@@ -96,6 +96,8 @@ func classify(err error, where string) error {
 		Hint: "is the monitor running (autoctl status), and are host and port right?", Cause: err}
 }
 
+const certificateHint = "name a client certificate for its role with sslcert= and sslkey= in the monitor's URI, or put it into ~/.postgresql"
+
 const passwordHint = "put the monitor's password into PGPASSWORD or a password file (~/.pgpass)"
 
 func classifySQL(pg *pgconn.PgError, where string) error {
@@ -108,6 +110,9 @@ func classifySQL(pg *pgconn.PgError, where string) error {
 	case pg.Code == "28P01" || strings.HasPrefix(pg.Code, "28"):
 		e.Code, e.Text = CodeAuth, fmt.Sprintf("monitor at %s: %s", where, pg.Message)
 		e.Hint = passwordHint
+		if strings.Contains(pg.Message, "certificate") {
+			e.Hint = certificateHint
+		}
 	case pg.Code == "3D000", pg.Code == "3F000", pg.Code == "42883", pg.Code == "42P01":
 		e.Code, e.Text = CodeNotMonitor, fmt.Sprintf("the server at %s is not a monitor: %s", where, pg.Message)
 		e.Hint = "the URI of a monitor is printed by: autoctl show uri --monitor"
