@@ -148,6 +148,7 @@ func (m *Memory) EndWork() {
 	case BusyCopy: // the copy waits to be swapped in: the rung stays
 		m.Busy = BusyNone
 		return
+	default: // initialised, or nothing to do
 	}
 	m.Busy, m.Rung, m.Why = BusyNone, RungStream, ""
 	m.Drained, m.Settled = 0, 0

@@ -88,6 +88,9 @@ func (n simNode) streaming() bool {
 
 func (n simNode) memory(goal Goal) Memory {
 	m := Memory{Node: 1, Goal: goal, Busy: n.busy, Rung: n.rung, Tried: n.tried, Generation: uint64(n.generation), Released: n.released}
+	if n.rung != RungStream {
+		m.Why = "it was tried"
+	}
 	if n.stray {
 		m.Promotions = append(m.Promotions, Promotion{Epoch: 9, Timeline: 9})
 	}
@@ -227,6 +230,7 @@ func (n simNode) doServer(s Step) (simNode, error) {
 			return n, fmt.Errorf("promote: began %v, receiver %v, blocked %v", n.began, n.receiver, n.blocked)
 		}
 		n.recovery, n.signal, n.newTimeline, n.diverged = false, false, true, false
+	default:
 	}
 	return n, nil
 }
@@ -252,6 +256,7 @@ func (n simNode) doData(s Step) (simNode, error) {
 		n.busy, n.rung, n.tried, n.stray, n.reigned, n.began = BusyNone, RungStream, RungCopy, false, false, false
 		n.generation = max(n.generation+1, uint8(simMinimum))
 		n.signal, n.following, n.closed = true, false, true
+	default:
 	}
 	return n, nil
 }

@@ -330,6 +330,7 @@ func safeStep(goal Goal, f Facts, before []Step, s Step, serves bool) error {
 		if !f.Server.Confirmed || goal.State == StateStopReplication {
 			return fmt.Errorf("the gate opens unconfirmed (S16)")
 		}
+	default:
 	}
 	return nil
 }
