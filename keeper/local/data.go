@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/autoctl/autoctl/fsm"
@@ -59,16 +60,16 @@ func (n *Node) controlFile() string { return filepath.Join(n.config().DataDir, "
 
 // dataStamp changes with everything that inspect looks at.
 func (n *Node) dataStamp() string {
-	text := ""
+	var text strings.Builder
 	for _, name := range []string{"", "PG_VERSION", "global", "global/pg_control", "standby.signal", "recovery.signal", "postgresql.conf", "backup_label", "pg_tblspc"} {
 		st, err := os.Stat(filepath.Join(n.config().DataDir, name))
 		if err != nil {
-			text += "-;"
+			text.WriteString("-;")
 			continue
 		}
-		text += fmt.Sprintf("%d,%d,%o;", st.ModTime().UnixNano(), st.Size(), st.Mode())
+		fmt.Fprintf(&text, "%d,%d,%o;", st.ModTime().UnixNano(), st.Size(), st.Mode())
 	}
-	return text
+	return text.String()
 }
 
 func exists(path string) bool {

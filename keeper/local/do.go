@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -130,13 +129,13 @@ func (n *Node) start(ctx context.Context, files fsm.Files) error {
 	if err != nil {
 		return err
 	}
-	if _, err := n.write(n.config().DataDir, r); err != nil {
+	if err := n.write(n.config().DataDir, r); err != nil {
 		return err
 	}
 	if _, err := pgserver.RemoveStalePIDFile(n.config().DataDir); err != nil {
 		return err
 	}
-	n.dropSession()
+	n.dropSession(ctx)
 	p, err := n.launch(ctx, files, r)
 	if err != nil {
 		return err
@@ -191,7 +190,7 @@ func (n *Node) stopFast(ctx context.Context, goal fsm.Goal) error {
 	}
 	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	n.dropSession()
+	n.dropSession(ctx)
 	err := p.Stop(wait, pgserver.StopFast)
 	switch {
 	case err == nil:
@@ -215,7 +214,7 @@ func (n *Node) stopNow(ctx context.Context) error {
 	}
 	wait, cancel := context.WithTimeout(ctx, fencePatience)
 	defer cancel()
-	n.dropSession()
+	n.dropSession(ctx)
 	if err := p.Stop(wait, pgserver.StopImmediate); err != nil {
 		kill, cancel := context.WithTimeout(ctx, stopPatience)
 		defer cancel()
@@ -246,9 +245,6 @@ func (n *Node) checkpointFor(ctx context.Context, goal fsm.Goal) error {
 	_, end := n.progress("checkpoint", "checkpoint before the hand-over")
 	defer end()
 	if err := n.checkpoint(ctx); err != nil {
-		if errors.Is(err, context.Canceled) {
-			return err
-		}
 		return err
 	}
 	n.mu.Lock()

@@ -60,7 +60,7 @@ type member struct {
 // group is a monitor's part of the story, told by hand: it gives goals and remembers epochs.
 type group struct {
 	t        *testing.T
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // the story's deadline
 	members  []*member
 	systemID uint64
 	seq      uint64

@@ -105,7 +105,7 @@ func (n *Node) Reconfigure(cfg Config) error {
 func (n *Node) Close() error {
 	n.close()
 	n.background.Wait()
-	n.dropSession()
+	n.dropSession(context.Background())
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.proc == nil {

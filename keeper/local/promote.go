@@ -105,7 +105,7 @@ func (n *Node) checkpoint(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer closeConn(ctx, conn)
 	if _, err := conn.Exec(ctx, `checkpoint`); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
@@ -161,7 +161,7 @@ func (n *Node) terminate(pid int) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	// The pidfd holds on to the process, so that what is read now stays true of the one that gets the signal.
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil || !strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", p.PID())) {

@@ -11,11 +11,15 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/autoctl/autoctl/fsm"
 )
+
+// rolesTimeout bounds the making of roles and of the database.
+const rolesTimeout = time.Minute
 
 // ensureRoles makes, on a server outside recovery, the role that peers come as, what it may do (streaming, and what pg_rewind reads), and the
 // database that the formation serves. It writes nothing when all is there. Its commits wait for no standby.
@@ -26,17 +30,19 @@ func (n *Node) ensureRoles(ctx context.Context, goal fsm.Goal) error {
 	if done {
 		return nil
 	}
-	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		if err := n.ensureReplicator(ctx, c); err != nil {
-			return fmt.Errorf("create role %s: %w", Replicator, err)
-		}
-		if err := n.ensureDatabase(ctx, c, goal.Database); err != nil {
-			return fmt.Errorf("create database %q: %w", goal.Database, err)
-		}
-		return nil
-	})
+	ctx, cancel := context.WithTimeout(ctx, rolesTimeout)
+	defer cancel()
+	// A session of its own: copying a template may take longer than any question.
+	c, err := n.dial(ctx, "autoctl_roles")
 	if err != nil {
 		return err
+	}
+	defer closeConn(ctx, c)
+	if err := n.ensureReplicator(ctx, c); err != nil {
+		return fmt.Errorf("create role %s: %w", Replicator, err)
+	}
+	if err := n.ensureDatabase(ctx, c, goal.Database); err != nil {
+		return fmt.Errorf("create database %q: %w", goal.Database, err)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -69,18 +69,18 @@ func (n *Node) exec(ctx context.Context, sql string, args ...any) error {
 	})
 }
 
-func (n *Node) dropSession() {
+func (n *Node) dropSession(ctx context.Context) {
 	n.sessionMu.Lock()
 	defer n.sessionMu.Unlock()
 	if n.session != nil {
-		closeConn(n.session)
+		closeConn(ctx, n.session)
 		n.session = nil
 	}
 }
 
 // closeConn says goodbye, but waits for nobody.
-func closeConn(c *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+func closeConn(ctx context.Context, c *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
 	defer cancel()
 	_ = c.Close(ctx)
 }

@@ -89,7 +89,7 @@ func (n *Node) lookOnce(ctx context.Context) sight {
 	s := sight{at: time.Now(), status: fsm.ServerStopped}
 	p := n.process()
 	if p == nil {
-		n.dropSession()
+		n.dropSession(ctx)
 		return s
 	}
 	if s.status = n.knock(ctx); s.status == fsm.ServerStarting || s.status == fsm.ServerStopped {

@@ -2,11 +2,14 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/autoctl/autoctl/fsm"
 )
@@ -138,15 +141,27 @@ func (n *Node) fixSlots(ctx context.Context, goal fsm.Goal) error {
 }
 
 func dropSlot(ctx context.Context, c *pgx.Conn, s slot) error {
-	if s.active != 0 {
-		if _, err := c.Exec(ctx, `select pg_terminate_backend($1, 2000)`, s.active); err != nil {
-			return fmt.Errorf("end the walsender of slot %s: %w", s.name, err)
+	tick := time.NewTicker(promotePoll)
+	defer tick.Stop()
+	for {
+		if s.active != 0 {
+			if _, err := c.Exec(ctx, `select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active_pid is not null`, s.name); err != nil {
+				return fmt.Errorf("end the walsender of slot %s: %w", s.name, err)
+			}
+		}
+		_, err := c.Exec(ctx, `select pg_drop_replication_slot($1::name)`, s.name)
+		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != pgerrcode.ObjectInUse {
+			if err != nil {
+				return fmt.Errorf("drop slot %s: %w", s.name, err)
+			}
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("drop slot %s: %w", s.name, err)
 		}
 	}
-	if _, err := c.Exec(ctx, `select pg_drop_replication_slot($1::name)`, s.name); err != nil {
-		return fmt.Errorf("drop slot %s: %w", s.name, err)
-	}
-	return nil
 }
 
 // withoutXmin makes a slot anew at the same place in the log: a copy takes the position and not the horizon.

@@ -143,7 +143,7 @@ func (n *Node) watchStorage(ctx context.Context) {
 	var conn *pgx.Conn
 	defer func() {
 		if conn != nil {
-			closeConn(conn)
+			closeConn(ctx, conn)
 		}
 	}()
 	pace := func() time.Duration { return max(ms(n.settings().StorageHungAfterMS)/5, time.Second) }
@@ -162,7 +162,7 @@ func (n *Node) watchStorage(ctx context.Context) {
 			}
 		}
 		if _, err := conn.Exec(ctx, `select pg_logical_emit_message(true, 'autoctl', 'alive')`); err != nil {
-			closeConn(conn)
+			closeConn(ctx, conn)
 			conn = nil
 			return
 		}

@@ -168,8 +168,7 @@ func (n *Node) copy(ctx context.Context, goal fsm.Goal) error {
 			if err != nil {
 				return err
 			}
-			_, err = n.write(dir, r)
-			return err
+			return n.write(dir, r)
 		},
 	})
 }
