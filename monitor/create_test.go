@@ -164,3 +164,26 @@ func TestPasswords(t *testing.T) {
 		t.Errorf("the server's log holds the password, or no statements (%v)", err)
 	}
 }
+
+// TestCreate_Newer: a database that a newer autoctl has migrated is left alone.
+func TestCreate_Newer(t *testing.T) {
+	b := newBench(t)
+	b.c.LeaveRunning = true
+	if err := Create(t.Context(), b.c); err != nil {
+		t.Fatal(err)
+	}
+	conn := b.super()
+	if _, err := conn.Exec(t.Context(), "insert into autoctl.migration (name, digest) values ('9999_future.sql', '')"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Create(t.Context(), b.c); !errors.Is(err, ErrNewer) {
+		t.Errorf("got %v, want %v", err, ErrNewer)
+	}
+	s, err := New(b.c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); !errors.Is(err, ErrNewer) {
+		t.Errorf("got %v, want %v", err, ErrNewer)
+	}
+}

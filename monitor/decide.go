@@ -53,6 +53,9 @@ func (s *Server) workOver(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
+// decidePause is the shortest time after which a group is looked at again by the clock alone. News do not wait for it.
+const decidePause = 2 * time.Millisecond
+
 // decideAgain is the pause after a decision that failed for another reason than a conflict.
 const decideAgain = 250 * time.Millisecond
 
@@ -100,7 +103,7 @@ func (s *Server) decide(ctx context.Context, conn *pgx.Conn, k groupKey) (time.D
 	if d.Wake <= 0 {
 		return -1, nil
 	}
-	return max(d.Wake.Sub(s.now()), 0), nil
+	return max(d.Wake.Sub(s.now()), decidePause), nil
 }
 
 // stored is what autoctl.group_snapshot adds to a group.

@@ -26,8 +26,8 @@ var scripts embed.FS
 // migrationLock keeps two processes from migrating at once; the number is ours alone.
 const migrationLock = 0x6175746f63746c // "autoctl"
 
-// errNewer says that a newer autoctl has migrated the database.
-var errNewer = errors.New("the monitor's database was migrated by a newer autoctl")
+// ErrNewer says that a newer autoctl has migrated the database; migrations only go forward.
+var ErrNewer = errors.New("the monitor's database was migrated by a newer autoctl")
 
 // migrate brings roles, tables and functions up to date, under a lock and in one transaction.
 func migrate(ctx context.Context, conn *pgx.Conn, software string) error {
@@ -102,7 +102,7 @@ func runMigrations(ctx context.Context, tx pgx.Tx, applied map[string]string) er
 	}
 	for base := range applied {
 		if base != apiName && base != seededName && !known[base] {
-			return fmt.Errorf("migration %s: %w", base, errNewer)
+			return fmt.Errorf("migration %s: %w", base, ErrNewer)
 		}
 	}
 	return nil

@@ -69,13 +69,15 @@ var ErrLeaveRunning = errors.New("leave the monitor's server running")
 
 // keepServing runs PostgreSQL and, while it runs, sessions; both again and again, with growing pauses when they fail, until ctx ends.
 func (s *Server) keepServing(ctx context.Context) error {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = 50*time.Millisecond, 5*time.Second
+	pause := newPause(5 * time.Second)
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := s.serveOnce(ctx)
 		if ctx.Err() != nil {
 			break
+		}
+		if errors.Is(err, ErrNewer) {
+			return errors.Join(err, s.finish(ctx))
 		}
 		if time.Since(began) > pause.MaxInterval {
 			pause.Reset()
@@ -86,6 +88,12 @@ func (s *Server) keepServing(ctx context.Context) error {
 		}
 	}
 	return s.finish(ctx)
+}
+
+func newPause(longest time.Duration) *backoff.ExponentialBackOff {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = 50*time.Millisecond, longest
+	return pause
 }
 
 // serveOnce starts or adopts PostgreSQL and holds sessions until it ends.
@@ -107,17 +115,31 @@ func (s *Server) serveOnce(ctx context.Context) (err error) {
 		case <-up.Done():
 		}
 	}()
-	for up.Err() == nil {
-		err := s.session(up)
-		if up.Err() == nil {
-			s.c.Log.Warn().Err(err).Msg("session with the monitor's server ended; beginning another")
-			sleep(up, 100*time.Millisecond)
-		}
-	}
-	cause := context.Cause(up)
+	cause := s.holdSessions(up)
 	cancel(nil)
 	<-done
 	return cause
+}
+
+// holdSessions holds one session after the other until ctx ends, and returns why it did.
+func (s *Server) holdSessions(ctx context.Context) error {
+	// The server runs: what ended a session is rarely there for long, and meanwhile nobody decides.
+	pause := newPause(500 * time.Millisecond)
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := s.session(ctx)
+		if errors.Is(err, ErrNewer) {
+			return err
+		}
+		if time.Since(began) > pause.MaxInterval {
+			pause.Reset()
+		}
+		if ctx.Err() == nil {
+			s.c.Log.Warn().Err(err).Msg("session with the monitor's server ended; beginning another")
+			sleep(ctx, pause.NextBackOff())
+		}
+	}
+	return context.Cause(ctx)
 }
 
 // finish stops the server unless it is to be left running.

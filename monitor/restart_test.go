@@ -155,6 +155,33 @@ func (b *bench) killServer() {
 	_ = p.Signal(syscall.SIGKILL) // gone already is as good
 }
 
+// TestConnectionsLost: whichever sessions end in the middle of whatever, decisions go on, and what is told holds.
+func TestConnectionsLost(t *testing.T) {
+	b := newBench(t)
+	b.troubled = true
+	b.c.Decide = busyDecide
+	b.create()
+	b.start()
+	w := newWitness(t)
+	for i := range 2 {
+		newKeeper(b, i+1, func(k *keeper) { k.beat, k.hear = 20*time.Millisecond, w.hear })
+	}
+	conn := b.super()
+	for range 25 {
+		before := w.top()
+		b.eventually("goals are told", func() bool { return w.top().Seq > before.Seq })
+		_, err := conn.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity
+			where backend_type = 'client backend' and pid <> pg_backend_pid() and random() < 0.5`)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := group(t, b.dial())
+	if g.Sequence < w.top().Seq || g.Incarnation != 1 {
+		t.Errorf("the monitor is at %d.%d, keepers were told %s", g.Incarnation, g.Sequence, w.top())
+	}
+}
+
 // TestRestored: S9. A restart keeps the incarnation; a database from an older copy, or without its incarnation file, begins a new one
 // in which nothing is proved and no node id is used again.
 func TestRestored(t *testing.T) {

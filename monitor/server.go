@@ -45,7 +45,7 @@ func (s *Server) now() fsm.Instant { return fsm.Instant(time.Since(s.start)) }
 // PostgreSQL, unless the cause is [ErrLeaveRunning]. A *[RefusedError] or [ErrLocked] says that it cannot run here.
 func (s *Server) Run(ctx context.Context) error {
 	if err := checkPlace(ctx, s.c); err != nil {
-		return err
+		return s.orStopped(ctx, err)
 	}
 	unlock, err := lock(s.c)
 	if err != nil {
@@ -53,9 +53,18 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	defer unlock()
 	if err := ensureCluster(ctx, s.c); err != nil {
-		return err
+		return s.orStopped(ctx, err)
 	}
 	return s.keepServing(ctx)
+}
+
+// orStopped returns err, or nil when it only says that Run was told to end.
+func (s *Server) orStopped(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	s.c.Log.Debug().Err(err).Msg("told to end while starting")
+	return nil
 }
 
 // workers is how many groups are decided at the same time.

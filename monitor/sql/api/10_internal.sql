@@ -45,11 +45,12 @@ $$;
 -- matters only while votes are counted.
 create or replace function autoctl.material(r jsonb, s jsonb, voting boolean) returns jsonb
 language sql immutable as $$
-  select (r - '{position,standbys,primary_seen_ms,commit_age_ms,activity}'::text[]) || jsonb_build_object(
+  select (r - '{position,standbys,primary_seen_ms,commit_age_ms,activity,problem}'::text[]) || jsonb_build_object(
     'position', case when voting then r->'position' else (r->'position') - 'lsn' end,
     'hung', (r->>'commit_age_ms')::bigint > (s->>'storage_hung_after_ms')::bigint,
     'seen', (r->>'primary_seen_ms')::bigint between 0 and (s->>'node_lost_after_ms')::bigint,
     'activity', r->'activity'->'kind',
+    'problem', r->'problem'->'code',
     'standbys', (
       select jsonb_agg(jsonb_build_object(
         'node', e->'node', 'streaming', e->'streaming',
