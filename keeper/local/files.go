@@ -127,6 +127,10 @@ func (n *Node) write(dir string, r rendered) error {
 	if _, err := conf.StripAuto(dir, r.strays(auto)); err != nil {
 		return err
 	}
+	// Before the rules that name the map.
+	if err := writeIdent(dir, r.ident); err != nil {
+		return err
+	}
 	if err := writeHBA(filepath.Join(dir, "pg_hba.conf"), r.hba); err != nil {
 		return err
 	}

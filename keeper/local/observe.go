@@ -156,8 +156,8 @@ func (n *Node) streamsFrom(ctx context.Context, goal fsm.Goal) bool {
 func (n *Node) stale(ctx context.Context) bool {
 	var pending bool
 	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		return c.QueryRow(ctx, `select exists (select from pg_settings where pending_restart and sourcefile like '%/autoctl.conf')
-			or exists (select from pg_file_settings f join pg_settings s using (name) where f.sourcefile like '%/autoctl.conf' and s.pending_restart)`).Scan(&pending)
+		return c.QueryRow(ctx, `select case when not exists (select from pg_settings where pending_restart) then false
+			else exists (select from pg_file_settings f join pg_settings s using (name) where f.sourcefile like '%/autoctl.conf' and s.pending_restart) end`).Scan(&pending)
 	})
 	return err == nil && pending
 }

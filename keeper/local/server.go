@@ -3,10 +3,13 @@ package local
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/pgserver"
+	"github.com/autoctl/autoctl/internal/pgserver/hba"
 	"github.com/autoctl/autoctl/internal/pgserver/probe"
 )
 
@@ -63,7 +66,8 @@ func (n *Node) process() *pgserver.Process {
 // take makes p the server. The caller holds mu.
 func (n *Node) take(p *pgserver.Process) {
 	now := time.Now()
-	n.proc, n.life = p, life{since: now, answered: now}
+	rules, err := os.ReadFile(filepath.Join(n.config().DataDir, "pg_hba.conf"))
+	n.proc, n.life = p, life{since: now, answered: now, gated: err == nil && hba.Gated(rules)}
 	n.asked, n.settling = asked{}, nil
 	n.spawn(func(ctx context.Context) {
 		select {

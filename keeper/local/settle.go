@@ -91,7 +91,11 @@ func (n *Node) beginSettling(ctx context.Context, c *fsm.Configuration) (*settli
 	if err != nil {
 		return nil, fmt.Errorf("settle: %w", err)
 	}
-	for _, r := range n.lookStandbys(ctx) {
+	rows, err := n.lookStandbys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("settle: %w", err)
+	}
+	for _, r := range rows {
 		st.pids[r.pid] = true
 	}
 	n.mu.Lock()
@@ -102,7 +106,10 @@ func (n *Node) beginSettling(ctx context.Context, c *fsm.Configuration) (*settli
 
 // settleMore takes one look. It says whether the configuration is settled, and whether a closed gate may be opened.
 func (n *Node) settleMore(ctx context.Context, goal fsm.Goal, st *settling) (done, open bool, err error) {
-	rows := n.lookStandbys(ctx)
+	rows, err := n.lookStandbys(ctx)
+	if err != nil {
+		return false, false, fmt.Errorf("settle: %w", err)
+	}
 	late := time.Since(st.since) > reread
 	for _, r := range rows {
 		if !st.pids[r.pid] || r.flush >= st.mark {

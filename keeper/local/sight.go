@@ -2,11 +2,14 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/autoctl/autoctl/fsm"
 )
@@ -45,10 +48,10 @@ func (s sight) blocked() bool {
 	return strings.Contains(s.startup, "RecoveryConflict") || strings.HasPrefix(s.startup, "Lock:") || strings.HasPrefix(s.startup, "BufferPin:")
 }
 
-// readAll says that the startup process has read all that there is, and waits for more (S7).
-func (s sight) readAll() bool {
-	return strings.HasSuffix(s.startup, ":RecoveryRetrieveRetryInterval") || strings.HasSuffix(s.startup, ":RecoveryWalStream")
-}
+// readAll says that the startup process has read all that there is and waits before it looks again (S7). Waiting for the stream is not that: a
+// receiver that was asked for may be about to start, and would go on acknowledging. From this wait it reads its configuration before it asks
+// for another, so that one without an upstream never does.
+func (s sight) readAll() bool { return strings.HasSuffix(s.startup, ":RecoveryRetrieveRetryInterval") }
 
 const sightQuery = `
 	select r, coalesce(case when r then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end, '0/0')::text,
@@ -101,6 +104,9 @@ func (n *Node) lookOnce(ctx context.Context) sight {
 	})
 	if err != nil {
 		n.config().Log.Debug().Err(err).Msg("server asked in vain")
+		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == pgerrcode.TooManyConnections {
+			n.answered() // a full server is alive (S18)
+		}
 		if s.status == fsm.ServerRunning {
 			return n.unanswered(s)
 		}
@@ -110,7 +116,9 @@ func (n *Node) lookOnce(ctx context.Context) sight {
 	s.streaming = state == "streaming"
 	n.measure(&s, received, replayed, walfile)
 	if !s.recovery {
-		s.standbys = n.lookStandbys(ctx)
+		if s.standbys, err = n.lookStandbys(ctx); err != nil {
+			return n.unanswered(s)
+		}
 	}
 	return s
 }
@@ -170,7 +178,7 @@ func (n *Node) measure(s *sight, received, replayed, walfile string) {
 }
 
 // lookStandbys returns the walsenders of standbys.
-func (n *Node) lookStandbys(ctx context.Context) []standbyRow {
+func (n *Node) lookStandbys(ctx context.Context) ([]standbyRow, error) {
 	var list []standbyRow
 	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		rows, err := c.Query(ctx, standbyQuery)
@@ -186,10 +194,7 @@ func (n *Node) lookStandbys(ctx context.Context) []standbyRow {
 		})
 		return err
 	})
-	if err != nil {
-		n.config().Log.Debug().Err(err).Msg("standbys not seen")
-	}
-	return list
+	return list, err
 }
 
 // keep makes s the newest sight and says so if it is news.
