@@ -122,3 +122,25 @@ func TestBytesText(t *testing.T) {
 		}
 	}
 }
+
+func TestProgress(t *testing.T) {
+	var p progress
+	began := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(seconds int, a *fsm.Activity, want bool) {
+		t.Helper()
+		if got := p.worthTelling(a, began.Add(time.Duration(seconds)*time.Second)); got != want {
+			t.Errorf("after %d s: %v", seconds, got)
+		}
+	}
+	copied := func(done int64) *fsm.Activity {
+		return &fsm.Activity{Kind: "basebackup", Text: "copying", Done: done, Total: 1000}
+	}
+	at(0, nil, false)
+	at(1, copied(1), true)
+	at(2, copied(50), false)
+	at(3, copied(100), true)
+	at(4, copied(190), false)
+	at(18, copied(191), true)
+	at(19, nil, false)
+	at(20, copied(191), true)
+}

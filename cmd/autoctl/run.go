@@ -128,6 +128,7 @@ func (a *app) runKeeper(ctx context.Context, l *loaded, log zerolog.Logger) erro
 		}
 		log.Info().Msg("configuration reloaded")
 	}))
+	g.Add(progressActor(ctx, log, statePath(dir)))
 	return g.Run()
 }
 
