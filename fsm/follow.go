@@ -179,17 +179,17 @@ func (d *decider) maintain() bool {
 		if p := d.primary(); p != nil && p.ID == n.ID {
 			continue
 		}
-		if n.Goal.State == StateDemoted && !harmless(n) {
-			d.refuse(n.ID, false, "", "it has not said yet that it does not serve any more")
-			continue
-		}
-		if !d.inRecord(n.ID) {
+		if !d.inRecord(n.ID) && harmless(n) {
 			return d.assign(n, StateMaintenance, "asked by an operator; no configuration names it")
 		}
 		if n.Goal.State.Follows() {
 			if d.assign(n, StateWaitMaintenance, "asked by an operator; it leaves the record first") {
 				return true
 			}
+		}
+		if !d.inRecord(n.ID) {
+			d.refuse(n.ID, false, "", "it has not said yet that it does not serve")
+			continue
 		}
 		d.refuse(n.ID, false, "", "a configuration of the record still names it")
 	}

@@ -78,8 +78,8 @@ func searches() []search {
 	return []search{
 		{"two", Options{Nodes: 2, Faults: 1, Commits: 1, Promotions: 2, Commands: 0, Merge: true, Heal: true}, func(o Options) Result { return Breadth(o, scale(100000)) }},
 		{"three", Options{Nodes: 3, Faults: 2, Commits: 2, Promotions: 2, Commands: 1, Merge: true, Heal: true}, func(o Options) Result { return Breadth(o, scale(100000)) }},
-		{"walks-two", Options{Nodes: 2, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true}, func(o Options) Result { return Walks(o, 1, scale(8000), 120) }},
-		{"walks-three", Options{Nodes: 3, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true}, func(o Options) Result { return Walks(o, 2, scale(8000), 160) }},
+		{"walks-two", Options{Nodes: 2, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true, Heal: true}, func(o Options) Result { return Walks(o, 1, scale(8000), 120) }},
+		{"walks-three", Options{Nodes: 3, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true, Heal: true}, func(o Options) Result { return Walks(o, 2, scale(8000), 160) }},
 	}
 }
 
@@ -101,7 +101,7 @@ func TestExploreLong(t *testing.T) {
 	states := 0
 	for seed := uint64(time.Now().Unix()); time.Now().Before(end); seed++ {
 		for nodes := 2; nodes <= maxNodes; nodes++ {
-			o := Options{Nodes: nodes, NumberSync: int(seed % 3 % uint64(nodes)), Faults: 3 + int(seed%8), Commits: 6, Promotions: 10, Commands: int(seed % 5), AllCommands: true}
+			o := Options{Nodes: nodes, NumberSync: int(seed % 3 % uint64(nodes)), Faults: 3 + int(seed%8), Commits: 6, Promotions: 10, Commands: int(seed % 5), AllCommands: true, Heal: true}
 			r := Walks(o, seed, 1000, 100+int(seed%200))
 			states += r.States
 			if r.Violation != "" {
