@@ -59,6 +59,9 @@ func (d *decider) choose() bool {
 	top := slices.MaxFunc(all, func(a, b ballot) int { return a.at.Compare(b.at) })
 	best, ok := d.best(all)
 	if !ok {
+		if d.wakeVoter(all) {
+			return true
+		}
 		d.refuse(0, true, "autoctl set node candidate-priority, or autoctl perform promotion --name NODE", "nobody who voted may be elected")
 		return false
 	}
@@ -70,6 +73,19 @@ func (d *decider) choose() bool {
 	}
 	d.promote(best.node, all)
 	return true
+}
+
+// wakeVoter starts a stopped voter, in recovery, where nobody else may be elected.
+func (d *decider) wakeVoter(all []ballot) bool {
+	for _, b := range all {
+		n := b.node
+		if n.Goal.State != StateDemoted || n.ID == d.g.Election.Excluded || !d.live(n) || cannotLead(n, d.g.Election.Preferred) != "" {
+			continue
+		}
+		d.renew(n)
+		return d.assign(n, StateReportLSN, "nobody else who voted may be elected")
+	}
+	return false
 }
 
 // hopeless reports whether nobody who could still vote was heard.

@@ -65,7 +65,8 @@ func (d *decider) hindered(c Command) (Answer, bool) {
 		}
 		return refused("autoctl resume", "automation of the formation is paused"), true
 	}
-	if d.g.Unproven {
+	// With consent, a failover is the decision that only a human may take: somebody not heard may have served since, and loses what it has.
+	if d.g.Unproven && !(c.AllowDataLoss && (c.Kind == CommandFailover || c.Kind == CommandPromotion)) {
 		return refused("autoctl explain", "the monitor has not heard enough nodes yet to know that its memory is current"), true
 	}
 	return Answer{}, false
@@ -90,6 +91,9 @@ func nothing(format string, args ...any) Answer {
 // failover begins a planned election when the primary serves, an unplanned one when it does not. target is the node that an operator named; 0 for none.
 func (d *decider) failover(e Election, target NodeID) Answer {
 	p := d.primary()
+	if d.g.Unproven {
+		return d.overrule(e, target)
+	}
 	switch {
 	case p == nil:
 		return refused("", "the group has had no primary yet")
@@ -98,7 +102,7 @@ func (d *decider) failover(e Election, target NodeID) Answer {
 	case d.g.Election != nil:
 		return d.amend(e)
 	}
-	if d.readWrite(p) && p.Report.Obeyed == p.Goal.Stamp {
+	if d.readWrite(p) {
 		return d.planned(p, e)
 	}
 	if why, ok := d.promotable(p, e.Preferred); !ok {

@@ -32,9 +32,10 @@ func (d *decider) told(id NodeID) Goal {
 	return Goal{}
 }
 
-// withheld reports whether a node must be told nothing yet: a monitor that cannot prove its data current waits until it has heard what the node knows (S9).
+// withheld reports whether a node must be told nothing yet: a monitor that cannot prove its data current confirms each node by a rule, once it has
+// heard what the node knows (S9).
 func (d *decider) withheld(n *Node) bool {
-	return d.g.Unproven && (n.Report == nil || n.Heard < 0)
+	return d.g.Unproven && !d.restamp[n.ID] && d.told(n.ID).Incarnation != d.g.Incarnation
 }
 
 func (d *decider) goal(n *Node) Goal {

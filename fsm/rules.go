@@ -30,7 +30,7 @@ var rules = []Rule{
 	},
 	{
 		Name: "confirm_record", Section: "memory", paused: true, unproven: true, fire: (*decider).confirm,
-		When: "unproven, and a node that was heard has no goal of this incarnation",
+		When: "unproven, and a node that was heard has no goal of this incarnation, nor a part in an election that an unheard node may have won",
 		Then: "it is told to go on as it is, under this incarnation",
 	},
 	{
@@ -107,6 +107,11 @@ var rules = []Rule{
 		Name: "candidate_lost", Section: "election", fire: (*decider).candidateLost,
 		When: "the candidate has failed before it served, and others cover the record, its configuration included",
 		Then: "the votes are taken anew, the old primary's too",
+	},
+	{
+		Name: "interrupted", Section: "failure", fire: (*decider).interrupted,
+		When: "no election, and the record's primary has another goal than to serve: a restored monitor forgot the election",
+		Then: "an election",
 	},
 	{
 		Name: "primary_failed", Section: "failure", fire: (*decider).primaryFailed,

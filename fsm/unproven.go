@@ -1,5 +1,7 @@
 package fsm
 
+import "slices"
+
 // newerIncarnation rises above any incarnation that a node has obeyed: this monitor's data is older than the world (S9).
 func (d *decider) newerIncarnation() bool {
 	top := uint64(0)
@@ -80,15 +82,26 @@ func (d *decider) mergeOrders(theirs Orders) bool {
 	return changed
 }
 
-// confirm gives a node that was heard a goal of this incarnation that changes nothing about it.
+// confirm gives a node that was heard a goal of this incarnation that changes nothing about it. An election that this monitor remembers is forgotten
+// first: it may have ended long ago, and is begun anew where nobody serves.
 func (d *decider) confirm() bool {
 	p := d.primary()
 	if !d.g.Unproven || p == nil {
 		return false
 	}
+	if d.g.Election != nil {
+		d.g.Election, p.Maintenance, p.Dropping = nil, false, false
+		d.event("abandoned", p.ID, "this monitor cannot know how the election ended")
+		return true
+	}
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
 		if n.Report == nil || n.Heard < 0 || n.Goal.Incarnation == d.g.Incarnation || d.restamp[n.ID] {
+			continue
+		}
+		if missing := d.unheard(); missing != "" && d.suspect(n) {
+			d.refuse(n.ID, false, "bring node "+missing+" back, or accept a loss: autoctl perform failover --allow-data-loss",
+				"it took part in an election that this monitor does not remember, and node %s may have won it", missing)
 			continue
 		}
 		d.renew(n)
@@ -98,12 +111,53 @@ func (d *decider) confirm() bool {
 	return false
 }
 
-// unchanged returns the goal state under which a node goes on as it is.
-func (d *decider) unchanged(p, n *Node) State {
-	if n.ID == p.ID {
-		return d.servingState()
+// suspect reports whether a node may have helped to elect somebody of whom nobody heard remembers anything: it obeyed what this monitor does not
+// remember, and stands as one does who has voted, or knows an epoch later than the record. Its word for the record would meet that election and not stop it.
+func (d *decider) suspect(n *Node) bool {
+	r := n.Report
+	if r.Obeyed.Compare(n.Goal.Stamp) <= 0 {
+		return false
 	}
-	switch s := n.Report.State; s {
+	if cur, _ := d.g.Record.Current(); r.Obeyed.Epoch > cur.Epoch {
+		return true
+	}
+	switch r.State {
+	case StateReportLSN, StateFastForward, StatePreparePromotion, StateDemoted, StateDraining, StatePrepareMaintenance:
+		return true
+	default:
+		return false
+	}
+}
+
+// unheard names a node that may hold data and has not been heard in this life of the monitor; "" when there is none.
+func (d *decider) unheard() string {
+	for _, n := range d.g.Nodes {
+		switch n.Goal.State {
+		case "", StateInit, StateWaitStandby, StateDropped:
+			continue
+		}
+		if n.Report == nil || n.Heard < 0 {
+			return n.Name
+		}
+	}
+	return ""
+}
+
+// unchanged returns the goal state under which a node goes on as it is. One that was neither serving nor following is promoted by nobody here: it
+// stays down, or says how far its log goes.
+func (d *decider) unchanged(p, n *Node) State {
+	r := n.Report
+	if n.ID == p.ID {
+		switch {
+		case r.State.Serves(), r.State == StateInit, running(n) && !r.Server.Recovery:
+			return d.servingState()
+		case r.State == StateDemoted, r.State.Drains():
+			return StateDemoted
+		default:
+			return StateReportLSN
+		}
+	}
+	switch s := r.State; s {
 	case StateMaintenance, StateWaitMaintenance:
 		n.Maintenance = true
 		return StateMaintenance
@@ -116,6 +170,16 @@ func (d *decider) unchanged(p, n *Node) State {
 	}
 }
 
+// interrupted begins an election where the record's primary has another goal than to serve: the one that was under way was forgotten with the memory.
+func (d *decider) interrupted() bool {
+	p := d.primary()
+	if p == nil || d.g.Election != nil || p.Goal.State.Serves() || p.Goal.State == StateDropped || p.Goal.State == StateInit || p.Goal.State == "" {
+		return false
+	}
+	d.elect(Election{Reason: "interrupted"}, "the record's primary does not serve, and an election was forgotten")
+	return true
+}
+
 // proved ends the distrust: for every configuration of the record its primary and k of its members have obeyed this incarnation, a set that meets
 // every electorate that could have decided anything newer.
 func (d *decider) proved() bool {
@@ -123,7 +187,7 @@ func (d *decider) proved() bool {
 		return false
 	}
 	if len(d.g.Record) == 0 {
-		if len(d.g.Nodes) == 0 {
+		if !slices.ContainsFunc(d.g.Nodes, func(n Node) bool { return n.Report == nil || n.Heard < 0 || n.Report.Obeyed.Seq > 0 }) {
 			d.g.Unproven = false
 			return true
 		}
@@ -132,7 +196,8 @@ func (d *decider) proved() bool {
 	}
 	for _, c := range d.g.Record {
 		if why := d.unconfirmed(c); why != "" {
-			d.refuse(c.Primary.Node, false, "bring the nodes of the group back; nothing is promoted or weakened before",
+			p := d.node(c.Primary.Node)
+			d.refuse(c.Primary.Node, p == nil || !d.live(p), "bring the nodes of the group back, or, if they are lost for good: autoctl perform failover --allow-data-loss",
 				"the monitor's memory may be old (incarnation %d): %s", d.g.Incarnation, why)
 			return false
 		}
@@ -160,4 +225,22 @@ func (d *decider) unconfirmed(c Configuration) string {
 		return "too few of its standbys have confirmed the record"
 	}
 	return ""
+}
+
+// reserve is how many epochs and timelines are left free when an operator overrules the distrust: nodes that were not heard may have used them.
+const reserve = 16
+
+// overrule ends the distrust because an operator wants a failover and consents to a loss, if that failover can begin.
+func (d *decider) overrule(e Election, target NodeID) Answer {
+	d.g.Unproven = false
+	a := d.failover(e, target)
+	if a.Outcome != OutcomeAccepted {
+		d.g.Unproven = true
+		return a
+	}
+	top := d.nextTimeline() - 1
+	d.g.Epoch += reserve
+	d.g.Orders = append(d.g.Orders, Order{Timeline: top + reserve, Epoch: d.g.Epoch})
+	d.event("data_loss", 0, "an operator accepts that nodes that were not heard may have served since this monitor's memory was saved")
+	return a
 }

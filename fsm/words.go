@@ -20,6 +20,8 @@ func inWords(reason string) string {
 		return "the primary's server does not come up"
 	case "primary_damaged":
 		return "the primary's data cannot serve"
+	case "interrupted":
+		return "an election was interrupted"
 	case "storage_hung":
 		return "the primary's storage hangs: no commit finishes"
 	}
