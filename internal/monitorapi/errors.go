@@ -98,7 +98,20 @@ func classify(err error, where string) error {
 
 const certificateHint = "name a client certificate for its role with sslcert= and sslkey= in the monitor's URI, or put it into ~/.postgresql"
 
-const passwordHint = "put the monitor's password into PGPASSWORD or a password file (~/.pgpass)"
+const passwordHint = "no password was given, or a wrong one: put the one of the monitor into PGPASSWORD or a password file (~/.pgpass)"
+
+// loginHint tells what to do about a login that was refused; the server's words, which are not translated before it, tell why.
+func loginHint(message string) string {
+	switch {
+	case strings.Contains(message, "pg_hba.conf") && strings.Contains(message, "no encryption"):
+		return "the monitor wants TLS: say sslmode=require, or stronger, in its URI"
+	case strings.Contains(message, "pg_hba.conf"):
+		return "the monitor's pg_hba.conf does not admit this address as this user: check the URI's user and database, and the rules on the monitor's machine"
+	case strings.Contains(message, "certificate"):
+		return certificateHint
+	}
+	return passwordHint
+}
 
 func classifySQL(pg *pgconn.PgError, where string) error {
 	e := &Error{Code: CodeRefused, Text: pg.Message, Hint: pg.Hint, Cause: pg}
@@ -109,10 +122,7 @@ func classifySQL(pg *pgconn.PgError, where string) error {
 	switch {
 	case pg.Code == "28P01" || strings.HasPrefix(pg.Code, "28"):
 		e.Code, e.Text = CodeAuth, fmt.Sprintf("monitor at %s: %s", where, pg.Message)
-		e.Hint = passwordHint
-		if strings.Contains(pg.Message, "certificate") {
-			e.Hint = certificateHint
-		}
+		e.Hint = loginHint(pg.Message)
 	case pg.Code == "3D000", pg.Code == "3F000", pg.Code == "42883", pg.Code == "42P01":
 		e.Code, e.Text = CodeNotMonitor, fmt.Sprintf("the server at %s is not a monitor: %s", where, pg.Message)
 		e.Hint = "the URI of a monitor is printed by: autoctl show uri --monitor"
