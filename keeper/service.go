@@ -213,7 +213,7 @@ type ServiceStatus struct {
 	Stamp    fsm.Stamp  `json:"assigned_stamp"`
 	Report   fsm.Report `json:"report"`
 	Monitor  string     `json:"monitor,omitempty"`
-	// MonitorAgeMS is the age of the monitor's last answer; -1 when it is disabled.
+	// MonitorAgeMS is the age of the monitor's last answer; -1 when it is disabled, or has not answered in this run.
 	MonitorAgeMS int64 `json:"monitor_age_ms"`
 }
 

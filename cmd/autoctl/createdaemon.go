@@ -227,6 +227,10 @@ func (a *app) makePostgres(ctx context.Context, l *loaded, andRun bool) error {
 			return err
 		}
 	}
+	if andRun && l.goesOn(ctx) {
+		a.say("The monitor cannot be reached; the node is registered and goes on.")
+		return l.keep()
+	}
 	client, err := a.dialPatiently(ctx, l.Monitor.URI, andRun)
 	if err != nil {
 		return err
@@ -241,13 +245,32 @@ func (a *app) makePostgres(ctx context.Context, l *loaded, andRun bool) error {
 	l.set("node.name", l.Node.Name)
 	l.set("node.hostname", l.Node.Hostname)
 	l.set("node.group", strconv.Itoa(l.Node.Group))
-	if err := l.selfSign(time.Now()); err != nil {
-		return err
-	}
-	if err := writeConfig(configPath(l.PostgreSQL.PGData), l); err != nil {
+	if err := l.keep(); err != nil {
 		return err
 	}
 	return a.tellCreated(l, made, andRun)
+}
+
+// keep makes what belongs to the configuration and writes it down.
+func (l *loaded) keep() error {
+	if err := l.selfSign(time.Now()); err != nil {
+		return err
+	}
+	return writeConfig(configPath(l.PostgreSQL.PGData), l)
+}
+
+// goesOn reports whether the node was created before and its monitor is away: containers give the create command at every
+// start, and a lost monitor must not cost a node (P4).
+func (l *loaded) goesOn(ctx context.Context) bool {
+	m, err := memory(l.PostgreSQL.PGData)
+	if err != nil || m.Node == 0 || m.Released || l.Node.Hostname == "" {
+		return false
+	}
+	client, err := dial(ctx, l.Monitor.URI)
+	if err == nil {
+		client.Close()
+	}
+	return monitorapi.CodeOf(err) == monitorapi.CodeUnreachable
 }
 
 // dialPatiently connects to the monitor; with --run it waits for one that is just starting, as containers do.

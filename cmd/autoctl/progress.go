@@ -14,7 +14,7 @@ import (
 // progressInterval is how often a keeper's long work is looked at; progressPatience after how long it is told again although it
 // has not come much further.
 const (
-	progressInterval = time.Second
+	progressInterval = 2 * time.Second
 	progressPatience = 15 * time.Second
 )
 

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,6 +76,8 @@ type operation struct {
 // carryOut listens, asks, prints each change, and returns when the watcher is content, the time is over, or it went wrong.
 func (o *operation) carryOut(ctx context.Context) error {
 	began := time.Now()
+	ctx, ignore := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer ignore()
 	listening, stop := context.WithCancel(ctx)
 	defer stop()
 	changes, err := o.s.Changes(listening, o.s.formation)

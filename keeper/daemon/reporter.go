@@ -141,7 +141,7 @@ func (d *Daemon) Snapshot(ctx context.Context) (fsm.Report, fsm.Goal, time.Durat
 	answered, monitor := d.answered, d.monitor
 	d.mu.Unlock()
 	age := time.Duration(-1)
-	if monitor != nil {
+	if monitor != nil && !answered.IsZero() {
 		age = time.Since(answered)
 	}
 	return d.report(ctx), d.Store.Get().Goal, age
