@@ -160,6 +160,8 @@ func planVote(goal Goal, f Facts) []Step {
 		return plan(configure(goal, f, "a voter receives from nobody"))
 	case f.Server.Receiver:
 		return plan(step(StepEndReceiver, "the receiver outlived the reload"))
+	case !f.Server.Final && f.Server.Stale:
+		return stop(f, "replay pauses on parameters that take effect only at a start")
 	case !f.Server.Final:
 		return wait("the server still reads its own log")
 	}

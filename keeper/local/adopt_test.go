@@ -98,6 +98,23 @@ func TestRebuild(t *testing.T) {
 	b.eventually("select count(*) from t", "2")
 }
 
+// TestRaisedSettings has a standby follow a setting of its primary that it must match, which only a restart can change.
+func TestRaisedSettings(t *testing.T) {
+	g, a, b := pair(t)
+	a.must("alter system set max_locks_per_transaction = 128")
+	a.crash()
+	g.all(a, b)
+	g.until(b, "raised", func(steps []fsm.Step) bool {
+		v, _ := b.sql("show max_locks_per_transaction")
+		return len(steps) == 0 && v == "128"
+	})
+	a.must("insert into t values (2)")
+	b.eventually("select count(*) from t", "2")
+	if b.mem.Get().Generation != 1 {
+		t.Errorf("the standby was made anew: %s", b.mem.Get().Why)
+	}
+}
+
 // TestHung tells a suspended postmaster from a slow one: only after a while, and not for ever (S18).
 func TestHung(t *testing.T) {
 	g := newGroup(t, 1)

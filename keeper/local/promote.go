@@ -37,7 +37,7 @@ func (n *Node) promote(ctx context.Context, goal fsm.Goal) error {
 	if s.status != fsm.ServerRunning || !s.recovery {
 		return fmt.Errorf("promote: %w", errStopped)
 	}
-	if err := n.placePlaceholders(s.timeline, goal.Timeline); err != nil {
+	if err := n.placePlaceholders(goal.Timeline); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, promoteTimeout)

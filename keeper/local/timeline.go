@@ -136,17 +136,23 @@ func (n *Node) sweepHistories(control controldata.ControlData) error {
 	}
 	for _, t := range list {
 		begun := slices.ContainsFunc(n.memory.Get().Promotions, func(p fsm.Promotion) bool { return p.Timeline == t })
-		if isPlaceholder(n.config().DataDir, t) && t > present || begun && !onLine(t) {
-			if _, err := disk.Remove(historyPath(n.config().DataDir, t)); err != nil {
-				return fmt.Errorf("remove history of an unfinished promotion: %w", err)
-			}
+		stray := begun && !onLine(t) || isPlaceholder(n.config().DataDir, t)
+		switch {
+		case stray && t > present:
+			_, err = disk.Remove(historyPath(n.config().DataDir, t))
+		case stray: // standbys that are behind ask for every number below the present one
+			_, err = disk.WriteFile(historyPath(n.config().DataDir, t), placeholder, 0o600)
+		}
+		if err != nil {
+			return fmt.Errorf("sweep history of an unfinished promotion: %w", err)
 		}
 	}
 	return nil
 }
 
-// placePlaceholders makes target the only number that pg_promote can choose: it takes the one after the last history file without a gap.
-func (n *Node) placePlaceholders(present, target fsm.Timeline) error {
+// placePlaceholders makes target the only number that pg_promote can choose: it takes the one after the last history file without a gap. No number
+// below is left out: a standby that is behind by several timelines asks for the history of each, and never streams from a server that lacks one.
+func (n *Node) placePlaceholders(target fsm.Timeline) error {
 	list, err := histories(n.config().DataDir)
 	if err != nil {
 		return err
@@ -156,7 +162,7 @@ func (n *Node) placePlaceholders(present, target fsm.Timeline) error {
 			return fmt.Errorf("promote to timeline %d: history of timeline %d is there already", target, t)
 		}
 	}
-	for t := present + 1; t < target; t++ {
+	for t := fsm.Timeline(2); t < target; t++ {
 		if slices.Contains(list, t) {
 			continue
 		}
