@@ -147,6 +147,9 @@ func (o *operation) follow(ctx context.Context, changes <-chan monitorapi.Change
 	defer tick.Stop()
 	for {
 		v, err := o.look(ctx)
+		if ctx.Err() != nil {
+			return v, fail(classInterrupted, "what was accepted goes on", "interrupted")
+		}
 		if err != nil && monitorapi.CodeOf(err) != monitorapi.CodeUnreachable {
 			return v, err
 		}
@@ -170,7 +173,6 @@ func (o *operation) follow(ctx context.Context, changes <-chan monitorapi.Change
 			}
 			return v, fail(classTimeout, hint, "not finished within %s", o.wait)
 		case <-ctx.Done():
-			return v, fail(classInterrupted, "what was accepted goes on", "interrupted")
 		}
 	}
 }
