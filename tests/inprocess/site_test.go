@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ type site struct {
 	uri    string
 	client *monitorapi.Client
 	log    zerolog.Logger
+	out    io.Writer // where log goes
 	nodes  []*node
 
 	monitor       monitor.Config
@@ -40,6 +42,7 @@ type site struct {
 type node struct {
 	s       *site
 	cfg     keeper.Config
+	log     zerolog.Logger
 	service *keeper.Service
 	cancel  context.CancelFunc
 	ended   chan error
@@ -52,6 +55,7 @@ func newSite(t *testing.T) *site {
 	out := logFile(t, s.dir)
 	began := time.Now()
 	zerolog.TimeFieldFormat = time.RFC3339Nano
+	s.out = out
 	s.log = zerolog.New(out).Level(zerolog.DebugLevel).Hook(zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) {
 		e.Int64("ms", time.Since(began).Milliseconds())
 	}))
@@ -244,7 +248,7 @@ func (s *site) node(name string) *node {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		s.t.Fatal(err)
 	}
-	n := &node{s: s, cfg: keeper.Config{
+	n := &node{s: s, log: s.log.With().Str("who", name).Logger(), cfg: keeper.Config{
 		PGData: filepath.Join(dir, "data"), StateDir: filepath.Join(dir, "state"), SocketDir: dir, PGCtl: pgtest.Binaries(s.t).Path("pg_ctl"),
 		Port: pgtest.FreePort(s.t), Listen: "127.0.0.1", Host: "127.0.0.1", Name: name, Formation: "default", Kind: fsm.KindPgsql, Group: -1,
 		Priority: 50, Quorum: true, Monitor: s.uri, Auth: "trust", Database: "postgres",
@@ -257,19 +261,26 @@ func (s *site) node(name string) *node {
 func (s *site) add(name string) *node {
 	s.t.Helper()
 	n := s.node(name)
+	n.create()
+	n.start()
+	return n
+}
+
+// create registers a node.
+func (n *node) create() {
+	s, name := n.s, n.cfg.Name
+	s.t.Helper()
 	made, err := keeper.Create(s.t.Context(), n.cfg, s.client, func(text string) { s.t.Logf("%s: %s", name, text) })
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	n.cfg = made.Config
-	n.start()
-	return n
 }
 
 // start runs the keeper of a node.
 func (n *node) start() {
 	n.s.t.Helper()
-	service, err := keeper.Open(n.s.t.Context(), keeper.Options{Config: n.cfg, Log: n.s.log.With().Str("who", n.cfg.Name).Logger(), Software: "test", HandOver: 20 * time.Second})
+	service, err := keeper.Open(n.s.t.Context(), keeper.Options{Config: n.cfg, Log: n.log, Software: "test", HandOver: 20 * time.Second})
 	if err != nil {
 		n.s.t.Fatal(err)
 	}
