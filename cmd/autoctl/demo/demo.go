@@ -141,7 +141,11 @@ func (s *show) begin(ctx context.Context) error {
 		return err
 	}
 	s.screen.say("")
-	s.screen.say("From nothing to a primary with %d secondaries in %.1f s.", s.Nodes-1, time.Since(began).Seconds())
+	what := "a secondary"
+	if s.Nodes > 2 {
+		what = fmt.Sprintf("%d secondaries", s.Nodes-1)
+	}
+	s.screen.say("From nothing to a primary with %s in %.1f s.", what, time.Since(began).Seconds())
 	return nil
 }
 
