@@ -150,3 +150,26 @@ func TestConfigSet(t *testing.T) {
 		t.Errorf("a refused value changed the file:\n%s", again)
 	}
 }
+
+// TestResolved: a data directory has one name, before and after it is made, and however it is reached.
+func TestResolved(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "real"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("real", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	want := filepath.Join(dir, "real", "a", "data")
+	for range 2 {
+		if got, err := absolutePath(filepath.Join(dir, "link", "a", "data") + "/"); err != nil || got != want {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
+		if err := os.MkdirAll(want, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

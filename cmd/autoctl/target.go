@@ -97,10 +97,20 @@ func absolutePath(dir string) (string, error) {
 	if err := oneLine(abs); err != nil {
 		return "", fail(classUsage, "", "data directory %w", err)
 	}
-	if real, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
-		abs = filepath.Join(real, filepath.Base(abs))
+	return resolved(abs), nil
+}
+
+// resolved replaces symbolic links among the ancestors of a path, as far as they exist: the name of a directory must be the same
+// before and after it is made. The last element stays: it may be a link that somebody put there to be followed.
+func resolved(abs string) string {
+	for dir, rest := filepath.Dir(abs), filepath.Base(abs); ; dir, rest = filepath.Dir(dir), filepath.Join(filepath.Base(dir), rest) {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if dir == filepath.Dir(dir) {
+			return abs
+		}
 	}
-	return abs, nil
 }
 
 // local loads the configuration of the chosen data directory.
