@@ -141,7 +141,16 @@ func (n *Node) settleMore(ctx context.Context, goal fsm.Goal, st *settling) (don
 			return false, open, fmt.Errorf("settle: %w", err)
 		}
 	}
-	return goal.Configuration.K == 0 || n.flushed(goal.Configuration, goal.Peers, rows, st.end) >= goal.Configuration.K, open, nil
+	return n.flushed(goal.Configuration, goal.Peers, rows, st.end) >= toFlush(goal.Configuration), open, nil
+}
+
+// toFlush is how many members must hold everything before c counts as settled. With fewer members than k nobody acknowledges under c, and only its
+// primary covers it, which has everything: there is nothing to wait for, as with k = 0. Waiting all the same would keep new members out for ever.
+func toFlush(c *fsm.Configuration) int {
+	if len(c.Members) < c.K {
+		return 0
+	}
+	return c.K
 }
 
 // flushedHere is how far this server, outside recovery, has flushed its log.
