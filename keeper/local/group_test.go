@@ -71,6 +71,7 @@ type group struct {
 
 func newGroup(t *testing.T, count int) *group {
 	t.Helper()
+	t.Parallel() // much of each story is waiting
 	b := pgtest.Binaries(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
@@ -240,7 +241,7 @@ func (m *member) once(ctx context.Context) []fsm.Step {
 	m.t.Logf("node %d, %s: %s (%s): %v in %v", m.id, goal.State, first.Kind, first.Reason, err, time.Since(began).Round(time.Millisecond))
 	if death := fmt.Sprint(goal.Seq, first.Kind); m.dies != nil && !m.dies[death] {
 		m.dies[death] = true
-		m.restartKeeper()
+		m.restartKeeper() //nolint:contextcheck // closing has a deadline of its own
 	}
 	return steps
 }
