@@ -105,6 +105,10 @@ func (d *decider) failover(e Election, target NodeID) Answer {
 	if d.readWrite(p) {
 		return d.planned(p, e)
 	}
+	if !e.AllowDataLoss && !d.live(p) && d.now.Sub(d.g.Since) <= ms(d.g.Settings.NodeLostAfterMS) {
+		// Not heard yet is not lost: an election would only disturb a primary that serves.
+		return refused("try again in a few seconds", "the monitor has just started and has not heard of the primary, %s, yet", p.Name)
+	}
 	if why, ok := d.promotable(p, e.Preferred); !ok {
 		return d.force(p, e, why)
 	}
