@@ -94,13 +94,13 @@ var gateRules = []Rule{
 }
 
 // Apply returns a file's content with the block at its top, whatever block it
-// had before.
+// had before; an empty block leaves no marks.
 func (b Block) Apply(file []byte) ([]byte, error) {
-	block, err := b.Render()
-	if err != nil {
-		return nil, err
-	}
 	rest, err := Strip(file)
+	if err != nil || b.Gate == nil && len(b.Rules) == 0 {
+		return rest, err
+	}
+	block, err := b.Render()
 	if err != nil {
 		return nil, err
 	}
