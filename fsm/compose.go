@@ -35,6 +35,9 @@ func (d *decider) told(id NodeID) Goal {
 // withheld reports whether a node must be told nothing yet: a monitor that cannot prove its data current confirms each node by a rule, once it has
 // heard what the node knows (S9).
 func (d *decider) withheld(n *Node) bool {
+	if cur, _ := d.g.Record.Current(); n.ID != cur.Primary.Node && (n.Goal.State.Serves() || n.Goal.State.Drains()) {
+		return true // only the record's primary is told to serve
+	}
 	return d.g.Unproven && !d.restamp[n.ID] && d.told(n.ID).Incarnation != d.g.Incarnation
 }
 

@@ -36,7 +36,7 @@ func decideChecked(t reporter, g Group, now Instant) Decision {
 	if !d.Changed && len(d.Events) > 0 {
 		t.Errorf("events without a change: %+v", d.Events)
 	}
-	checkServing(t, d.Group)
+	checkServing(t, d)
 	checkTransitions(t, g, d)
 	checkRecord(t, g, d)
 	checkPush(t, g, d)
@@ -57,11 +57,18 @@ func copyOf[T any](t reporter, v T) T {
 }
 
 // checkServing: never two nodes with serving goals, and only the newest configuration's primary serves.
-func checkServing(t reporter, g Group) {
-	cur, _ := g.Record.Current()
-	for _, n := range g.Nodes {
-		if n.Goal.State.Serves() && n.ID != cur.Primary.Node && !g.Unproven {
+func checkServing(t reporter, d Decision) {
+	cur, _ := d.Group.Record.Current()
+	for _, n := range d.Group.Nodes {
+		if !n.Goal.State.Serves() {
+			continue
+		}
+		told := n.Goal.Incarnation == d.Group.Incarnation && n.Goal.Epoch >= cur.Epoch
+		if n.ID != cur.Primary.Node && (told || !d.Group.Unproven) {
 			t.Errorf("node %s has the goal %s and the record names %d", n.Name, n.Goal.State, cur.Primary.Node)
+		}
+		if c := n.Goal.Configuration; told && (c == nil || c.Primary.Node != n.ID) {
+			t.Errorf("node %s has the goal %s under %+v", n.Name, n.Goal.State, c)
 		}
 	}
 }

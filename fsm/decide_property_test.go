@@ -21,10 +21,19 @@ func TestDecide_Properties(t *testing.T) {
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
 			w.disturb(t)
 			w.hear()
+			w.consent()
 			w.g = decideChecked(t, w.g, w.now).Group
+			w.check(t)
 		}
 		w.heal(t)
 	})
+}
+
+// consent notes that an operator gives P1 and P2 away.
+func (w *world) consent() {
+	for _, c := range w.g.Commands {
+		w.loss = w.loss || c.AllowDataLoss
+	}
 }
 
 // rest lets everybody obey until nothing changes.
@@ -37,6 +46,7 @@ func (w *world) rest(t *rapid.T, rounds int) {
 		w.pass(200 * time.Millisecond)
 		d := decideChecked(t, w.g, w.now)
 		w.g = d.Group
+		w.check(t)
 		if !d.Changed && before == w.snapshot() {
 			return
 		}
@@ -76,7 +86,8 @@ func (w *world) disturb(t *rapid.T) {
 			b.status, b.streams = ServerCrashed, false
 		}
 	case "start":
-		if b.status == ServerCrashed {
+		// With k = 0 a server starts only under a goal from the monitor, which is to obey it.
+		if c := b.goal.Configuration; b.status == ServerCrashed && (c == nil || c.K > 0) {
 			b.status = ServerRunning
 		}
 	case "hold", "unhold":
@@ -86,7 +97,7 @@ func (w *world) disturb(t *rapid.T) {
 		w.cuts[[2]NodeID{min(b.id, o.id), max(b.id, o.id)}] = what == "cut"
 	case "write":
 		if b.writable() {
-			b.lsn += LSN(rapid.IntRange(1, 30<<20).Draw(t, "bytes"))
+			w.write(b, rapid.IntRange(1, 30<<20).Draw(t, "bytes"))
 		}
 	case "nosettle", "settle":
 		b.noSettle = what == "nosettle"
@@ -124,9 +135,6 @@ func (w *world) heal(t *rapid.T) {
 	w.cuts = map[[2]NodeID]bool{}
 	for _, b := range w.sorted() {
 		b.silent, b.far, b.mute, b.held, b.noSettle, b.commit = false, false, false, false, false, 0
-		if b.status == ServerCrashed {
-			b.status = ServerRunning
-		}
 	}
 	for range 6 {
 		for _, n := range w.g.Nodes {

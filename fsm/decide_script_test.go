@@ -111,6 +111,7 @@ func (w *world) snapshot() string {
 }
 
 func (s *script) decide() Decision {
+	s.consent()
 	d := decideChecked(s.t, s.g, s.now)
 	for _, e := range d.Events {
 		name := ""
@@ -124,6 +125,7 @@ func (s *script) decide() Decision {
 		fmt.Fprintf(&s.out, "  %s%s: %s\n", e.Kind, name, e.Reason)
 	}
 	s.g = d.Group
+	s.check(s.t)
 	s.tell(d)
 	return d
 }
@@ -301,7 +303,7 @@ func (s *script) touch(what string, b *body, opts map[string]string) {
 	case "rebuild":
 		b.gen++
 	case "write":
-		b.lsn += LSN(number(opts["bytes"]))
+		s.write(b, number(opts["bytes"]))
 	case "settle", "nosettle":
 		b.noSettle = what == "nosettle"
 	case "close", "open":

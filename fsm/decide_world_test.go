@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -14,6 +15,10 @@ type world struct {
 	cuts  map[[2]NodeID]bool
 	next  int64 // the last command's id
 	saved Group
+	// acked is the newest position that was acknowledged; loss says that an operator consented to lose some; broken is the first broken promise.
+	acked  Position
+	loss   bool
+	broken string
 }
 
 // body is the truth about one node, as opposed to what the monitor heard of it.
@@ -252,6 +257,9 @@ func (w *world) serve(b *body) bool {
 	case b.status == ServerAbsent:
 		b.gen, b.tli, b.lsn = b.gen+1, b.goal.Timeline, 0x3000000
 	case b.recovery && b.tli != b.goal.Timeline:
+		if at := (Position{Epoch: b.epoch, LSN: b.lsn, Timeline: b.tli}); at.Compare(w.acked) < 0 && !w.loss {
+			w.broken = fmt.Sprintf("P1: node %d is promoted at %v, and %v was acknowledged", b.id, at, w.acked)
+		}
 		b.promoted = append(slices.Clone(b.promoted), Promotion{Epoch: b.goal.Epoch, Timeline: b.goal.Timeline, Switch: b.lsn})
 		b.tli = b.goal.Timeline
 		b.lsn += 0x100
@@ -310,5 +318,50 @@ func (w *world) restart(old bool) {
 	for i := range w.g.Nodes {
 		n := &w.g.Nodes[i]
 		n.Heard, n.Probed, n.Report = -1, -1, nil
+	}
+}
+
+// acks reports whether a commit on the node would be acknowledged: it serves, and k members stream from it.
+func (w *world) acks(b *body) bool {
+	c := b.goal.Configuration
+	if !b.writable() || !b.state.Serves() || !b.goal.State.Serves() || c == nil {
+		return false
+	}
+	have := 0
+	for _, m := range c.Members {
+		if s := w.nodes[m.Node]; s != nil && s.streams {
+			if up, ok := w.fed(s); ok && up == b {
+				have++
+			}
+		}
+	}
+	return have >= c.K
+}
+
+// write lets clients commit on a node: acknowledged where it acknowledges.
+func (w *world) write(b *body, bytes int) {
+	b.lsn += LSN(bytes)
+	if w.acks(b) {
+		w.flow()
+		if at := (Position{Epoch: b.epoch, LSN: b.lsn, Timeline: b.tli}); at.Compare(w.acked) > 0 {
+			w.acked = at
+		}
+	}
+}
+
+// check holds the world to P1 and P2, unless an operator gave them away.
+func (w *world) check(t reporter) {
+	t.Helper()
+	var writers []NodeID
+	for _, b := range w.sorted() {
+		if w.acks(b) {
+			writers = append(writers, b.id)
+		}
+	}
+	if len(writers) > 1 && !w.loss {
+		t.Fatalf("P2: nodes %v acknowledge writes; record %+v", writers, w.g.Record)
+	}
+	if w.broken != "" {
+		t.Fatalf("%s", w.broken)
 	}
 }

@@ -76,6 +76,7 @@ var transitions = []transition{
 	{"serving", "dropped", "drop: the last node"},
 	{"handing_over", "serving", "drain_failed, operator"},
 	{"handing_over", "demoted", "drained, choose, fast_forwarded"},
+	{"handing_over", "standby", "follow"},
 	{"demoted", "report_lsn", "candidate_lost, join_vote, choose"},
 	{"demoted", "serving", "drain_failed"},
 	{"demoted", "standby", "follow"},

@@ -35,6 +35,7 @@ func (d *decider) learn() bool {
 			d.g.Record, changed = append(Record(nil), r.Record...), true
 			d.event("learned", n.ID, "its record is newer: epoch %d, sequence %d", r.Record[len(r.Record)-1].Epoch, r.Record[len(r.Record)-1].Seq)
 			d.g.Election = nil
+			d.fence()
 		}
 		if d.mergeOrders(r.Orders) {
 			changed = true
@@ -51,6 +52,16 @@ func (d *decider) learn() bool {
 		}
 	}
 	return changed
+}
+
+// fence stops nodes that were confirmed as serving before a newer record was found: it names another primary.
+func (d *decider) fence() {
+	cur, _ := d.g.Record.Current()
+	for i := range d.g.Nodes {
+		if n := &d.g.Nodes[i]; n.ID != cur.Primary.Node && n.Goal.State.Serves() {
+			d.assign(n, StateDemoted, "node %s serves by a newer record", d.name(cur.Primary.Node))
+		}
+	}
 }
 
 func newer(a, b Record) bool {
