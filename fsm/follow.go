@@ -106,6 +106,9 @@ func (d *decider) roles() bool {
 		if n.ID == p.ID || n.Goal.State != StateCatchingUp && n.Goal.State != StateSecondary {
 			continue
 		}
+		if n.Report == nil || p.Report == nil {
+			continue // the monitor has just started: nobody has spoken yet, which is no news of anybody
+		}
 		if d.assign(n, d.standbyState(p, n), "as the primary sees it") {
 			return true
 		}
