@@ -86,6 +86,26 @@ func TestElectionWaits(t *testing.T) {
 	c.Finish(w, restored(c))
 }
 
+// TestHeirWithoutFollower tells of a new primary whose only follower votes for it
+// and then cannot reach it: where no standby is asked for, it serves alone after
+// a while, and the group recovers with the link.
+func TestHeirWithoutFollower(t *testing.T) {
+	c := cluster.New(t)
+	c.Lab.NeedLinks()
+	c.AddAll("n1", "n2", "n3")
+	c.SetPriority("n2", 90)
+	w := c.Writer()
+	c.WaitSync(soon, 1, "n2", "n3")
+	c.Lab.CutLink(c.Node("n2").Host, c.Node("n3").Host)
+	c.Node("n1").Crash()
+	c.Writes(w, late)
+	c.Wait(soon, cluster.States{"n2": cluster.WaitPrimary})
+	c.Lab.Heal()
+	c.Node("n1").Restart()
+	c.Await(late, "the group has recovered", func(context.Context) error { return recovered(c) })
+	c.Finish(w, restored(c))
+}
+
 // TestHostCutOff tells of hosts that vanish from the network and come back, the
 // primary's and the standby's, and of the link between the two.
 func TestHostCutOff(t *testing.T) {
@@ -173,7 +193,7 @@ func TestNegativeControl(t *testing.T) {
 	if !said {
 		t.Error("no event says that data was given up")
 	}
-	v, err := w.Verify(t.Context())
+	v, err := w.Verify(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func (c *Cluster) Verify(w *ledger.Writer) ledger.Verdict {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
 	defer cancel()
-	v, err := w.Verify(ctx)
+	v, err := w.Verify(ctx, c.ServiceURI())
 	if err != nil {
 		c.t.Fatalf("%v\n%s", err, c.Picture())
 	}

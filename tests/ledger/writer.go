@@ -284,9 +284,10 @@ func (w *Writer) Stop() {
 	_ = w.journal.f.Close()
 }
 
-// Verify stops the clients and compares the journal with what the service's
-// primary has. It asks again until ctx ends while there is no primary.
-func (w *Writer) Verify(ctx context.Context) (Verdict, error) {
+// Verify stops the clients and compares the journal with what the primary has
+// that uri leads to, or the writer's own URI if it is empty: the hosts of a
+// service change. It asks again until ctx ends while there is no primary.
+func (w *Writer) Verify(ctx context.Context, uri string) (Verdict, error) {
 	w.Stop()
 	if w.broken != nil {
 		return Verdict{}, w.broken
@@ -300,8 +301,14 @@ func (w *Writer) Verify(ctx context.Context) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
+	conn := w.conn
+	if uri != "" {
+		if conn, err = connConfig(Config{URI: uri, Dial: w.cfg.Dial, ConnectTimeout: w.cfg.ConnectTimeout}); err != nil {
+			return Verdict{}, err
+		}
+	}
 	for {
-		rows, err := w.rows(ctx)
+		rows, err := w.rows(ctx, conn)
 		if err == nil {
 			return Check(journal, rows), nil
 		}
@@ -313,8 +320,8 @@ func (w *Writer) Verify(ctx context.Context) (Verdict, error) {
 }
 
 // rows reads the whole ledger from the primary.
-func (w *Writer) rows(ctx context.Context) ([]Row, error) {
-	conn, err := pgx.ConnectConfig(ctx, w.conn)
+func (w *Writer) rows(ctx context.Context, cfg *pgx.ConnConfig) ([]Row, error) {
+	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -121,7 +121,7 @@ func (p *pair) stalls(w *ledger.Writer) {
 
 func (p *pair) verify(w *ledger.Writer) ledger.Verdict {
 	p.t.Helper()
-	v, err := w.Verify(deadline(p.t, 20*time.Second))
+	v, err := w.Verify(deadline(p.t, 20*time.Second), "")
 	if err != nil {
 		p.t.Fatal(err)
 	}
