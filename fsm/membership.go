@@ -57,7 +57,7 @@ func (d *decider) joiners(p *Node, cur Configuration) []Member {
 	var out []Member
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if n.ID == p.ID || !n.Quorum || d.leaves(n) || !d.standby(n) || !d.near(p, n) || slices.Contains(cur.Members, member(n)) {
+		if n.ID == p.ID || !n.Quorum || d.leaves(n) || !d.standby(n) || !d.inStep(p, n) || slices.Contains(cur.Members, member(n)) {
 			continue
 		}
 		if !n.Goal.State.Follows() || n.Report.Obeyed != n.Goal.Stamp {
@@ -71,6 +71,18 @@ func (d *decider) joiners(p *Node, cur Configuration) []Member {
 		out = append(out, member(n))
 	}
 	return out
+}
+
+// inStep is near, and says of a standby that streams how far it is behind: positions alone wake nobody.
+func (d *decider) inStep(p, n *Node) bool {
+	if d.near(p, n) {
+		return true
+	}
+	if s, ok := seenBy(p, n); ok && s.Streaming && s.LostMS == 0 && d.live(p) {
+		d.refuse(n.ID, false, "", "it streams, %d MiB behind; it counts from %d MiB on", s.LagBytes>>20, d.g.Settings.CatchupBytes>>20)
+		d.wakeAt(d.now.Add(time.Second))
+	}
+	return false
 }
 
 func (d *decider) admit(p *Node, cur Configuration, fresh []Member) bool {
