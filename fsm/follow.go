@@ -1,6 +1,9 @@
 package fsm
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // identified takes the group's system identifier, and the first primary's data generation, from its word.
 func (d *decider) identified() bool {
@@ -231,6 +234,10 @@ func (d *decider) forgetDropped() bool {
 		gone := n.Goal.State == StateDropped && n.Report != nil && n.Report.State == StateDropped && n.Report.Obeyed == n.Goal.Stamp
 		forced := n.Forced && n.Dropping && !d.live(n) && (!d.inRecord(n.ID) || d.alone(n))
 		if !gone && !forced {
+			if n.Forced && n.Dropping && d.live(n) {
+				// It may just have been stopped: it is forgotten once it counts as silent.
+				d.wakeAt(n.Heard.Add(ms(d.g.Settings.NodeLostAfterMS) + time.Millisecond))
+			}
 			continue
 		}
 		d.event("forgotten", n.ID, "node %s has left", n.Name)
