@@ -75,8 +75,9 @@ func (a *app) changeSSL(ctx context.Context, t *target, values map[string]string
 	if err != nil {
 		return err
 	}
-	if values["ssl.source"] != sslFiles {
-		for _, name := range []string{"ssl.cert_file", "ssl.key_file", "ssl.ca_file", "ssl.crl_file"} {
+	for _, name := range []string{"ssl.cert_file", "ssl.key_file", "ssl.ca_file", "ssl.crl_file"} {
+		// What is not given does not come from a certificate of another kind.
+		if _, given := values[name]; !given && l.SSL.Source != values["ssl.source"] {
 			values[name] = ""
 		}
 	}
