@@ -23,10 +23,11 @@ func (d *decider) identified() bool {
 
 // settled drops the configurations that are older than one that its primary says is settled.
 func (d *decider) settled() bool {
+	cur, _ := d.g.Record.Current()
 	for i := len(d.g.Record) - 1; i > 0; i-- {
 		c := d.g.Record[i]
 		n := d.node(c.Primary.Node)
-		if n == nil || n.Report == nil || member(n) != c.Primary || n.Report.Settled < c.Seq || c.Epoch != d.g.Epoch {
+		if n == nil || n.Report == nil || member(n) != c.Primary || n.Report.Settled < c.Seq || c.Epoch != cur.Epoch {
 			continue
 		}
 		d.event("settled", n.ID, "configuration %d: k = %d of %d members", c.Seq, c.K, len(c.Members))
@@ -212,7 +213,7 @@ func harmless(n *Node) bool {
 func (d *decider) dropNodes() bool {
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if !n.Dropping || n.Goal.State == StateDropped || d.g.Election != nil {
+		if !n.Dropping || n.Goal.State == StateDropped || d.g.Election != nil && !d.alone(n) {
 			continue
 		}
 		if !d.inRecord(n.ID) || d.alone(n) {

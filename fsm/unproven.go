@@ -133,7 +133,7 @@ func (d *decider) suspect(n *Node) bool {
 		return true
 	}
 	switch r.State {
-	case StateReportLSN, StateFastForward, StatePreparePromotion, StateDemoted, StateDraining, StatePrepareMaintenance:
+	case StateReportLSN, StateFastForward, StatePreparePromotion, StateDemoted, StateDraining, StatePrepareMaintenance, StateDropped:
 		return true
 	default:
 		return false
@@ -164,6 +164,8 @@ func (d *decider) unchanged(p, n *Node) State {
 			return d.servingState()
 		case r.State == StateDemoted, r.State.Drains():
 			return StateDemoted
+		case r.State == StateDropped:
+			return StateDropped
 		default:
 			return StateReportLSN
 		}
