@@ -161,6 +161,10 @@ func readFile(v *viper.Viper, path string, create bool) error {
 		if create {
 			return nil
 		}
+		// The configuration is in the home of the user that runs the servers: root looks for it in the wrong place.
+		if root := notRoot(strings.TrimPrefix(filepath.Dir(path), filepath.Join(xdg("XDG_CONFIG_HOME", ".config"), "autoctl"))); root != nil {
+			return root
+		}
 		return fail(classConfig, "create it with \"autoctl create postgres\" or \"autoctl create monitor\", or choose another one with --pgdata", "read configuration: %w", err)
 	}
 	if err != nil {

@@ -244,8 +244,9 @@ func notRoot(pgdata string) error {
 	if _, err := user.Lookup(name); err != nil {
 		return fail(classPrecondition, "make an ordinary user for it, such as postgres, and run it as that one", "PostgreSQL does not run as root")
 	}
+	// runuser sets HOME, too: there is the configuration.
 	command := strings.Join(append([]string{filepath.Base(os.Args[0])}, shellQuoted(os.Args[1:])...), " ")
-	return fail(classPrecondition, fmt.Sprintf("run as: setpriv --reuid=%s --regid=%s --init-groups %s", name, name, command), "PostgreSQL does not run as root")
+	return fail(classPrecondition, fmt.Sprintf("run as: runuser -u %s -- %s", name, command), "PostgreSQL does not run as root")
 }
 
 // shellQuoted writes arguments as a shell reads them.

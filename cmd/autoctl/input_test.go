@@ -136,7 +136,7 @@ func TestRootIsRefused(t *testing.T) {
 		{"create", "postgres", "--pgdata", filepath.Join(home, "n"), "--no-ssl", "--auth", "trust", "--monitor", "postgres://autoctl_node@127.0.0.1:1/autoctl"},
 	} {
 		r := autoctl(t, args...)
-		if r.code != classPrecondition.code || !strings.Contains(r.err, "run as: setpriv --reuid=") {
+		if r.code != classPrecondition.code || !strings.Contains(r.err, "run as: runuser -u ") {
 			t.Errorf("%v: exit %d: %s", args, r.code, r.err)
 		}
 		nothingIn(t, home)
