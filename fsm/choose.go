@@ -48,6 +48,10 @@ func (d *decider) choose() bool {
 		return false
 	}
 	all := d.ballots()
+	// Whoever fell silent since takes its vote along, where the others suffice: nobody could fetch from it what it has.
+	if there := slices.DeleteFunc(slices.Clone(all), func(b ballot) bool { return !d.live(b.node) }); d.covered(there) {
+		all = there
+	}
 	if !d.covered(all) {
 		d.refuse(0, d.hopeless(), "bring a node back, or accept a loss: autoctl perform failover --allow-data-loss",
 			"the votes do not cover the record: %s", d.missing(voters(all)))

@@ -58,6 +58,7 @@ func (d *decider) hindered(c Command) (Answer, bool) {
 	switch c.Kind {
 	case CommandPriority, CommandQuorum, CommandNumberSync:
 		return Answer{}, false
+	default:
 	}
 	if d.g.Paused {
 		if c.Kind == CommandHandOver {

@@ -40,7 +40,7 @@ func decideChecked(t reporter, g Group, now Instant) Decision {
 	checkTransitions(t, g, d)
 	checkRecord(t, g, d)
 	checkPush(t, g, d)
-	checkChoice(t, g, d)
+	checkChoice(t, g, d, now)
 	return d
 }
 
@@ -122,30 +122,16 @@ func checkPush(t reporter, was Group, d Decision) {
 }
 
 // checkChoice: whoever is promoted was chosen by votes of this election that cover the record, and has the most of them all.
-func checkChoice(t reporter, was Group, d Decision) {
+func checkChoice(t reporter, was Group, d Decision, now Instant) {
 	if d.Group.Epoch == was.Epoch || len(was.Record) == 0 || was.Unproven || was.Election == nil {
 		if d.Group.Epoch != was.Epoch && len(was.Record) > 0 && len(d.Group.Record) > 0 && !d.Group.Unproven && !was.Unproven {
 			t.Errorf("a promotion without an election before it")
 		}
 		return
 	}
-	var votes []Member
-	var top Position
-	for i := range was.Nodes {
-		n := &was.Nodes[i]
-		r := n.Report
-		if r == nil {
-			continue
-		}
-		said := r.Vote != nil && r.Vote.Stamp == n.Goal.Stamp && n.Goal.State == StateReportLSN
-		stopped := n.Goal.State == StateDemoted && r.Reached == n.Goal.Stamp && r.Drained != 0
-		forward := n.Goal.State == StateFastForward && n.ID == was.Election.Candidate && r.Obeyed == n.Goal.Stamp
-		if said || stopped || forward {
-			votes = append(votes, Member{n.ID, r.Generation})
-			if r.Position.Compare(top) > 0 {
-				top = r.Position
-			}
-		}
+	votes, top := ballotsOf(was, now, false)
+	if there, best := ballotsOf(was, now, true); was.Record.CoveredBy(there) {
+		votes, top = there, best // whoever fell silent took its vote along
 	}
 	e := d.Group.Election
 	if e == nil {
@@ -182,4 +168,25 @@ func checkTransitions(t reporter, was Group, d Decision) {
 			t.Errorf("node %d: %s -> %s by %s is not in the diagram", e.Node, from, e.Assigned, e.Rule)
 		}
 	}
+}
+
+// ballotsOf counts the votes of an election by themselves, of the nodes that are heard or of all, and the greatest position among them.
+func ballotsOf(g Group, now Instant, heard bool) (votes []Member, top Position) {
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		r := n.Report
+		if r == nil || heard && now.Sub(n.Heard) > ms(g.Settings.NodeLostAfterMS) {
+			continue
+		}
+		said := r.Vote != nil && r.Vote.Stamp == n.Goal.Stamp && n.Goal.State == StateReportLSN
+		stopped := n.Goal.State == StateDemoted && r.Reached == n.Goal.Stamp && r.Drained != 0
+		forward := n.Goal.State == StateFastForward && n.ID == g.Election.Candidate && r.Obeyed == n.Goal.Stamp
+		if said || stopped || forward {
+			votes = append(votes, Member{n.ID, r.Generation})
+			if r.Position.Compare(top) > 0 {
+				top = r.Position
+			}
+		}
+	}
+	return votes, top
 }

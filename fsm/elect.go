@@ -181,6 +181,7 @@ func (d *decider) abandon(why string) {
 		switch n.Goal.State {
 		case StateReportLSN, StateFastForward, StateDemoted:
 			d.assign(n, d.standbyState(p, n), "%s", why)
+		default:
 		}
 	}
 	if p.Maintenance {

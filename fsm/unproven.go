@@ -146,9 +146,10 @@ func (d *decider) unheard() string {
 		switch n.Goal.State {
 		case "", StateInit, StateWaitStandby, StateDropped:
 			continue
-		}
-		if n.Report == nil || n.Heard < 0 {
-			return n.Name
+		default:
+			if n.Report == nil || n.Heard < 0 {
+				return n.Name
+			}
 		}
 	}
 	return ""

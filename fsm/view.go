@@ -64,12 +64,14 @@ func hasVoice(n *Node) bool {
 	switch n.Goal.State {
 	case "", StateInit, StateWaitStandby, StateMaintenance, StateDropped:
 		return false
+	default:
 	}
 	switch n.Report.State {
 	case StateInit, StateWaitStandby, StateDropped, StateMaintenance:
 		return n.Report.Position.LSN > 0 && running(n)
+	default:
+		return true
 	}
-	return true
 }
 
 // inRecord reports whether any configuration names the node, in any generation.
@@ -98,6 +100,7 @@ func vote(n *Node) (Position, bool) {
 		if r.Drained != 0 && r.SystemID != 0 && r.Server.Status == ServerStopped && r.Reached == n.Goal.Stamp && r.Obeyed == n.Goal.Stamp && r.State == StateDemoted {
 			return Position{Epoch: r.Position.Epoch, Timeline: r.Position.Timeline, LSN: r.Drained}, true
 		}
+	default:
 	}
 	return Position{}, false
 }
