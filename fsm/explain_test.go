@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"testing"
@@ -22,5 +23,25 @@ func TestRulesDocument(t *testing.T) {
 	}
 	if string(have) != Text() {
 		t.Errorf("%s is not current: run go test ./fsm -run TestRulesDocument -update", path)
+	}
+}
+
+// TestExplain_JSON holds the names that docs/json.md documents, and that empty lists are lists.
+func TestExplain_JSON(t *testing.T) {
+	w := newWorld(0)
+	w.add("a", 50, true, false)
+	w.hear()
+	data, err := json.Marshal(Explain(w.g, w.now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(data, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"formation", "group", "healthy", "summary", "why", "what_if"} {
+		if v, ok := doc[key]; !ok || v == nil {
+			t.Errorf("%s is missing or null in %s", key, data)
+		}
 	}
 }
