@@ -2,11 +2,13 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -69,7 +71,11 @@ func checkPort(ctx context.Context, port int) error {
 	var listener net.ListenConfig
 	l, err := listener.Listen(ctx, "tcp", fmt.Sprintf(":%d", port))
 	if err != nil {
-		return refuse(CodePort, err, "stop what listens there, or choose another port with --pgport", "port %d cannot be used: %v", port, err)
+		hint := "stop what listens there, or choose another port with --pgport"
+		if errors.Is(err, syscall.EACCES) {
+			hint = "choose a port that this user may use with --pgport: those below 1024 are root's"
+		}
+		return refuse(CodePort, err, hint, "port %d cannot be used: %v", port, err)
 	}
 	return l.Close()
 }

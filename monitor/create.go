@@ -116,8 +116,11 @@ func checkPort(c Config) error {
 		host = ""
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(c.Port))) //nolint:noctx // answered by the kernel at once
-	if errors.Is(err, syscall.EADDRINUSE) {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return refuse("choose another --pgport, or stop what runs there", "port %d is in use", c.Port)
+	case errors.Is(err, syscall.EACCES):
+		return refuse("choose another --pgport: those below 1024 are root's", "port %d cannot be used by this user", c.Port)
 	}
 	if err == nil {
 		l.Close()

@@ -31,10 +31,10 @@ func (l *loaded) check() error {
 	bad(l.Role == "", "role is missing: must be monitor or keeper")
 	bad(l.PostgreSQL.PGData == "", "postgresql.pgdata is missing")
 	bad(l.SSL.Source == sslOff && l.SSL.Mode != "" && l.SSL.Mode != "disable" && l.SSL.Mode != "allow" && l.SSL.Mode != "prefer",
-		"ssl.mode is %q, but ssl.source is off: nobody could connect", l.SSL.Mode)
+		"ssl.mode (--ssl-mode) is %q, but TLS is off (--no-ssl): nobody could connect", l.SSL.Mode)
 	verifies := l.SSL.Mode == "verify-ca" || l.SSL.Mode == "verify-full"
-	bad(verifies && l.SSL.CAFile == "", "ssl.mode is %q, but ssl.ca_file is missing: there is nothing to verify against", l.SSL.Mode)
-	bad(l.Auth.Method == "cert" && (l.SSL.Source != sslFiles || l.SSL.CAFile == ""), "auth.method is cert, which needs your own certificates with ssl.ca_file")
+	bad(verifies && l.SSL.CAFile == "", "ssl.mode (--ssl-mode) is %q, but ssl.ca_file (--ssl-ca-file) is missing: there is nothing to verify against", l.SSL.Mode)
+	bad(l.Auth.Method == "cert" && (l.SSL.Source != sslFiles || l.SSL.CAFile == ""), "auth.method (--auth) is cert, which needs certificates of your own: --ssl-ca-file, --server-cert and --server-key")
 	if l.SSL.Source == sslFiles {
 		f := tlscert.Files{CA: l.SSL.CAFile, CRL: l.SSL.CRLFile, Cert: l.SSL.CertFile, Key: l.SSL.KeyFile}
 		host := ""
@@ -45,10 +45,14 @@ func (l *loaded) check() error {
 			errs = append(errs, err)
 		}
 	}
-	if len(errs) > 0 {
-		return fail(classConfig, "", "%w", errors.Join(errs...))
+	if len(errs) == 0 {
+		return nil
 	}
-	return nil
+	all, hint := errors.Join(errs...), ""
+	if known := classifyLocal(all); known != nil {
+		hint = known.hint
+	}
+	return fail(classConfig, hint, "%w", all)
 }
 
 func (a *app) configCheck() *cobra.Command {

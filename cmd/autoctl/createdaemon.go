@@ -222,10 +222,8 @@ func (a *app) makePostgres(ctx context.Context, l *loaded, andRun bool) error {
 	if err := l.settlePassword(); err != nil {
 		return err
 	}
-	if l.SSL.Source != sslSelfSigned {
-		if err := l.check(); err != nil {
-			return err
-		}
+	if err := l.check(); err != nil {
+		return err
 	}
 	if andRun && l.goesOn(ctx) {
 		a.say("The monitor cannot be reached; the node is registered and goes on.")

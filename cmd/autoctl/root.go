@@ -124,10 +124,15 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 			return unknownCommand(cmd, args[0])
 		}
 		if err := check(cmd, args); err != nil {
-			return fail(classUsage, "usage: "+cmd.UseLine(), "%s: %w", cmd.CommandPath(), err)
+			return fail(classUsage, "usage: "+cmd.UseLine(), "%s: %w", what(cmd), err)
 		}
 		return nil
 	}
+}
+
+// what names a command in an error, which begins with the program's name anyway.
+func what(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
 }
 
 func flagError(cmd *cobra.Command, err error) error {
@@ -137,7 +142,7 @@ func flagError(cmd *cobra.Command, err error) error {
 			hint = fmt.Sprintf("did you mean --%s?", near)
 		}
 	}
-	return fail(classUsage, hint, "%s: %w", cmd.CommandPath(), err)
+	return fail(classUsage, hint, "%s: %w", what(cmd), err)
 }
 
 // leaf completes a command that does something: no package of ours prints usage, and arguments are checked.
@@ -157,7 +162,7 @@ func exclusive(cmd *cobra.Command, names ...string) {
 			}
 		}
 		if len(given) > 1 {
-			return fail(classUsage, "choose one of them", "%s: %s exclude each other", cmd.CommandPath(), strings.Join(given, " and "))
+			return fail(classUsage, "choose one of them", "%s: %s exclude each other", what(cmd), strings.Join(given, " and "))
 		}
 		return nil
 	}

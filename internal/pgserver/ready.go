@@ -3,6 +3,7 @@ package pgserver
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -12,13 +13,26 @@ type StartError struct {
 	Log  string // what it wrote last
 }
 
-// Error gives the exit and the last line of the log.
+// Error gives the exit and what the server complained of last, else the last
+// line of its log.
 func (e *StartError) Error() string {
 	text := "server " + e.Exit.String() + " before it was ready"
-	if line := lastLine(e.Log); line != "" {
+	if line := complaint(e.Log); line != "" {
 		text += ": " + line
 	}
 	return text
+}
+
+// complaint finds the last fatal error in a log; the line behind it only says
+// that the server is shut down.
+func complaint(log string) string {
+	for _, severity := range []string{"PANIC:  ", "FATAL:  ", "ERROR:  "} {
+		if i := strings.LastIndex(log, severity); i >= 0 {
+			line, _, _ := strings.Cut(log[i:], "\n")
+			return line
+		}
+	}
+	return lastLine(log)
 }
 
 // WaitReady waits until the server accepts connections, as a primary or as a
