@@ -165,33 +165,6 @@ func (s *Service) Close() error {
 	return errors.Join(err, s.lock.Release())
 }
 
-// introduce registers the node again, once a run, so that the monitor learns a
-// new address or name from the configuration. It retries while the monitor is
-// away and gives up when it says no.
-func (s *Service) introduce(ctx context.Context) error {
-	for pause := 200 * time.Millisecond; ctx.Err() == nil; pause = min(pause*2, 5*time.Second) {
-		s.mu.Lock()
-		client, cfg := s.client, s.config
-		s.mu.Unlock()
-		if client == nil {
-			return nil
-		}
-		_, err := client.Register(ctx, registration(cfg, s.store.Get(), s.systemID()))
-		if err == nil {
-			return nil
-		}
-		if monitorapi.CodeOf(err) != monitorapi.CodeUnreachable {
-			s.opts.Log.Warn().Err(err).Msg("monitor does not take this node's address")
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-	}
-	return nil
-}
-
 // systemID returns that of the data directory as it was last seen; else the
 // group's.
 func (s *Service) systemID() uint64 {
@@ -321,8 +294,7 @@ func (s *Service) reload(ctx context.Context) error {
 	s.config = cfg
 	s.daemon.Wake()
 	if s.client != nil && (cfg.Host != before.Host || cfg.Name != before.Name) {
-		_, err := s.client.Register(ctx, registration(cfg, s.store.Get(), s.systemID()))
-		return err
+		return s.announce(ctx, s.client, cfg)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (a *app) dropNode() *cobra.Command {
 and ends; the data directory stays, unless --destroy is given (on the node's own machine).
 
 --force forgets a node that will never come back, without waiting for it. With --destroy it
-deletes a node on this machine although the monitor cannot be reached.`,
+deletes a node on this machine although the monitor cannot be reached, or has forgotten it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if destroy && name != "" {
 				return fail(classUsage, "run it on the node's machine with --pgdata", "--destroy works on this machine only, not with --name")
@@ -49,9 +49,8 @@ deletes a node on this machine although the monitor cannot be reached.`,
 				o.watch = untilGone(n)
 				return o.carryOut(cmd.Context())
 			})
-			if err != nil && destroy && force && monitorapi.CodeOf(err) == monitorapi.CodeUnreachable {
-				a.say("%v: the node is deleted here only; drop it there with --name and --force.", err)
-				err = a.endLocal(cmd.Context(), t)
+			if destroy && force {
+				err = a.withoutMonitor(cmd.Context(), t, err)
 			}
 			if err != nil {
 				return attempt(err, "drop node")
@@ -81,6 +80,19 @@ func untilGone(n monitorapi.NodeState) watcher {
 		}
 		return verdict{}
 	}
+}
+
+// withoutMonitor goes on with a node that the monitor cannot be asked about, or has forgotten; any other error stays.
+func (a *app) withoutMonitor(ctx context.Context, t *target, err error) error {
+	switch monitorapi.CodeOf(err) {
+	case monitorapi.CodeUnreachable:
+		a.say("%v: the node is deleted here only; drop it there with --name and --force.", err)
+	case monitorapi.CodeUnknown:
+		a.say("%v: it is deleted here.", err)
+	default:
+		return err
+	}
+	return a.endLocal(ctx, t)
 }
 
 // endLocal stops the daemon of the chosen data directory, if one runs.

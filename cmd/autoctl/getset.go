@@ -204,8 +204,9 @@ func (a *app) setMetadata() *cobra.Command {
 	var m monitorapi.Metadata
 	cmd := &cobra.Command{
 		Use: "metadata", Short: "Change a node's name or address",
-		Long: `Change a node's name or address on the monitor, which tells its neighbours. Changing
---pgport here does not move the server: "autoctl config set postgresql.port" does.`,
+		Long: `Change a node's name or address on the monitor, which tells its neighbours. The node's own
+configuration stays as it is; what is changed there later counts again. Changing --pgport here
+does not move the server: "autoctl config set postgresql.port" does.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if m == (monitorapi.Metadata{}) {
 				return fail(classUsage, "give --new-name, --hostname or --pgport", "nothing to change")
@@ -214,6 +215,11 @@ func (a *app) setMetadata() *cobra.Command {
 				return err
 			}
 			return attempt(t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, _ monitorapi.GroupState) error {
+				if m.Host != "" {
+					if err := resolves(cmd.Context(), m.Host); err != nil {
+						return err
+					}
+				}
 				if err := s.SetNodeMetadata(cmd.Context(), n.NodeID, m); err != nil {
 					return err
 				}

@@ -51,7 +51,10 @@ func (t *target) chosenNode(ctx context.Context, s *session, name string) (monit
 			return *n, g, nil
 		}
 	}
-	return monitorapi.NodeState{}, monitorapi.GroupState{}, fail(classRefused, "was it dropped, or does it belong to another formation?", "the monitor does not know node %d in formation %q", id, s.formation)
+	return monitorapi.NodeState{}, monitorapi.GroupState{}, &monitorapi.Error{
+		Code: monitorapi.CodeUnknown, Text: fmt.Sprintf("the monitor does not know node %d in formation %q", id, s.formation),
+		Hint: "does it belong to another formation? If it was dropped: \"autoctl drop node --destroy --force\" with --pgdata deletes what is left on its machine",
+	}
 }
 
 // localNode is the id that the monitor gave to the node of the chosen data directory.
