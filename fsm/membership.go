@@ -16,11 +16,15 @@ func (d *decider) membership() bool {
 		return false
 	}
 	cur, _ := d.g.Record.Current()
+	obeys := p.Report.Obeyed == p.Goal.Stamp && member(p) == cur.Primary
 	if len(d.g.Record) > 1 {
+		if obeys && d.firstOfReign(cur) && (d.removal(p, cur, max(1, d.g.NumberSync)) || d.removal(p, cur, 0)) {
+			return true
+		}
 		d.refuse(p.ID, false, "", "configuration %d is not settled yet", cur.Seq)
 		return false
 	}
-	if p.Report.Obeyed != p.Goal.Stamp || member(p) != cur.Primary {
+	if !obeys {
 		return false
 	}
 	// A member that is gone makes the next election impossible: it leaves first where enough remain (S19).
@@ -50,6 +54,18 @@ func (d *decider) membership() bool {
 		d.refuse(p.ID, false, "", "number_sync_standbys is %d, and only %d standbys are in step", d.g.NumberSync, len(cur.Members))
 	}
 	return false
+}
+
+// firstOfReign reports whether cur is the only configuration of its epoch. Such a one may lose members before it has settled, or a new primary whose
+// followers are gone would wait for them for ever: on its server no other one was ever in force that anybody could answer, so that a reload mixes
+// these two alone, and what the older ones hold is in the log that it was elected with.
+func (d *decider) firstOfReign(cur Configuration) bool {
+	for _, c := range d.g.Record {
+		if c.Epoch == cur.Epoch && c.Seq != cur.Seq {
+			return false
+		}
+	}
+	return true
 }
 
 // joiners returns the standbys that may become members and are none, in their present data generation.
