@@ -44,8 +44,9 @@ $$;
 -- material leaves out of a report what changes with every heartbeat, and keeps on which side of each threshold it is. A position
 -- matters only while votes are counted.
 create or replace function autoctl.material(r jsonb, s jsonb, voting boolean) returns jsonb
-language sql immutable as $$
-  select (r - '{position,standbys,primary_seen_ms,commit_age_ms,activity,problem}'::text[]) || jsonb_build_object(
+language plpgsql immutable as $$
+begin -- of the languages, the one that keeps plans
+  return (r - '{position,standbys,primary_seen_ms,commit_age_ms,activity,problem}'::text[]) || jsonb_build_object(
     'position', case when voting then r->'position' else (r->'position') - 'lsn' end,
     'hung', (r->>'commit_age_ms')::bigint > (s->>'storage_hung_after_ms')::bigint,
     'seen', (r->>'primary_seen_ms')::bigint between 0 and (s->>'node_lost_after_ms')::bigint,
@@ -57,14 +58,15 @@ language sql immutable as $$
         'near', (e->>'lag_bytes')::bigint < (s->>'catchup_bytes')::bigint,
         'fine', coalesce((e->>'lost_ms')::bigint, 0) = 0,
         'lost', coalesce((e->>'lost_ms')::bigint, 0) >= (s->>'replication_stall_after_ms')::bigint) order by (e->>'node')::bigint)
-      from jsonb_array_elements(case jsonb_typeof(r->'standbys') when 'array' then r->'standbys' else '[]' end) e))
-$$;
+      from jsonb_array_elements(case jsonb_typeof(r->'standbys') when 'array' then r->'standbys' else '[]' end) e));
+end $$;
 
 -- group_snapshot is a group as fsm.Group reads it, beats added and the monitor's own views left out. Called after the group's row
 -- was locked, each part is read as it is then.
 create or replace function autoctl.group_snapshot(f text, g integer) returns jsonb
-language sql stable as $$
-  select jsonb_build_object(
+language plpgsql stable as $$
+begin -- of the languages, the one that keeps plans
+  return (select jsonb_build_object(
     'formation', grp.formation, 'number', grp.number, 'kind', fo.kind, 'database', fo.database, 'system_id', grp.system_id,
     'incarnation', grp.incarnation, 'epoch', grp.epoch, 'seq', grp.seq, 'record', grp.record, 'orders', grp.orders,
     'number_sync', grp.number_sync, 'paused', fo.paused, 'unproven', grp.unproven, 'election', grp.election,
@@ -73,7 +75,7 @@ language sql stable as $$
       select jsonb_agg(jsonb_build_object(
         'id', n.id, 'name', n.name, 'host', n.host, 'port', n.port, 'token', n.token, 'priority', n.priority,
         'quorum', n.quorum, 'has_data', n.has_data, 'maintenance', n.maintenance, 'dropping', n.dropping,
-        'min_generation', n.min_generation, 'returns', n.returns, 'hold_until', n.hold_until,
+        'forced', n.forced, 'leaving', n.leaving, 'min_generation', n.min_generation, 'returns', n.returns, 'hold_until', n.hold_until,
         'goal', coalesce(n.goal, jsonb_build_object('state', 'init')), 'untold', n.goal is distinct from n.told,
         'report', r.report, 'beats', coalesce(r.beats, 0), 'heard', -1, 'probed', -1) order by n.id)
       from autoctl.node n left join autoctl.report r on r.node = n.id
@@ -82,8 +84,8 @@ language sql stable as $$
       select jsonb_agg(c.command || jsonb_build_object('id', c.id) order by c.id)
       from autoctl.command c where c.formation = grp.formation and c.grp = grp.number and not c.consumed))
   from autoctl.grp join autoctl.formation fo on fo.name = grp.formation
-  where grp.formation = f and grp.number = g
-$$;
+  where grp.formation = f and grp.number = g);
+end $$;
 
 -- store writes what Decide concluded: d is fsm.Decision, taken the ids of the commands that Decide was given. The caller holds the
 -- lock of the group's row.
@@ -102,6 +104,7 @@ begin
   update autoctl.node n set
     priority = (e->>'priority')::integer, quorum = (e->>'quorum')::boolean,
     maintenance = coalesce((e->>'maintenance')::boolean, false), dropping = coalesce((e->>'dropping')::boolean, false),
+    forced = coalesce((e->>'forced')::boolean, false), leaving = coalesce((e->>'leaving')::bigint, 0),
     min_generation = coalesce((e->>'min_generation')::bigint, 0), returns = coalesce((e->>'returns')::integer, 0),
     hold_until = coalesce((e->>'hold_until')::bigint, 0),
     goal = case when e->'goal'->>'state' in ('init', '') then n.goal else e->'goal' end

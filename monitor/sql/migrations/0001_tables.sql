@@ -58,6 +58,8 @@ create table autoctl.node (
   has_data       boolean not null default false,
   maintenance    boolean not null default false,
   dropping       boolean not null default false,
+  forced         boolean not null default false,
+  leaving        bigint not null default 0,
   min_generation bigint not null default 0,
   returns        integer not null default 0,
   hold_until     bigint not null default 0,
