@@ -12,6 +12,7 @@ import (
 // TestDropAndDestroy tells how nodes leave: data is deleted only when asked, on
 // running nodes, stopped ones, and without a monitor.
 func TestDropAndDestroy(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.AddAll("n1", "n2", "n3")
 	n1, n2, n3 := c.Node("n1"), c.Node("n2"), c.Node("n3")
@@ -54,6 +55,7 @@ func TestDropAndDestroy(t *testing.T) {
 // TestCreateGoesOn tells of "create postgres --run" given a second time over a
 // node that exists: it goes on, whether the node was a standby or the primary.
 func TestCreateGoesOn(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.AddAll("n1", "n2")
 	n1, n2 := c.Node("n1"), c.Node("n2")

@@ -13,6 +13,7 @@ import (
 // TestFastForward tells of a candidate that lacks rows which another standby
 // has: it fetches them before it serves.
 func TestFastForward(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()
 	c.AddAll("n1", "n2", "n3")
@@ -63,6 +64,7 @@ func TestFastForward(t *testing.T) {
 // TestElectionWaits tells of the only node left that does not hold everything:
 // however good its priority is, it does not serve, and explain says why.
 func TestElectionWaits(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()
 	c.AddAll("n1", "n2", "n3")
@@ -90,6 +92,7 @@ func TestElectionWaits(t *testing.T) {
 // and then cannot reach it: where no standby is asked for, it serves alone after
 // a while, and the group recovers with the link.
 func TestHeirWithoutFollower(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()
 	c.AddAll("n1", "n2", "n3")
@@ -109,6 +112,7 @@ func TestHeirWithoutFollower(t *testing.T) {
 // TestHostCutOff tells of hosts that vanish from the network and come back, the
 // primary's and the standby's, and of the link between the two.
 func TestHostCutOff(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()
 	c.AddAll("n1", "n2")
@@ -150,6 +154,7 @@ func TestHostCutOff(t *testing.T) {
 // TestFrozenHost tells of a primary whose processes all stop answering with
 // their connections open, and wake up again after somebody else has taken over.
 func TestFrozenHost(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.AddAll("n1", "n2")
 	n1 := c.Node("n1")
@@ -166,6 +171,7 @@ func TestFrozenHost(t *testing.T) {
 // forced, acknowledged rows are lost, the system says so, and the checker finds
 // them; if it did not, its silence elsewhere would mean nothing.
 func TestNegativeControl(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()
 	c.AddAll("n1", "n2")

@@ -16,6 +16,7 @@ import (
 // TestServerDies tells of PostgreSQL servers that end under their keepers: by
 // an administrator's hand, by a kill, and for good.
 func TestServerDies(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	n1 := c.Add("n1")
 	c.Wait(soon, cluster.States{"n1": cluster.Single})
@@ -73,6 +74,7 @@ func TestServerDies(t *testing.T) {
 // keeper lives and cannot start it, the standby takes over, explain names the
 // fault, and once it is repaired the node follows.
 func TestServerCannotStart(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.AddAll("n1", "n2")
 	n1 := c.Node("n1")
@@ -102,6 +104,7 @@ func TestServerCannotStart(t *testing.T) {
 // TestControlFileGone tells of a data directory that lost its control file: no
 // server starts there any more, and the node is copied anew by itself.
 func TestControlFileGone(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.AddAll("n1", "n2")
 	w := c.Writer()
@@ -125,6 +128,7 @@ func TestControlFileGone(t *testing.T) {
 // TestMonitorDown tells of a minute without the monitor: the primary serves all
 // along, and afterwards nothing is failed over and everything still works (P4).
 func TestMonitorDown(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	c.AddAll("n1", "n2")
 	w := c.Writer()
