@@ -161,9 +161,8 @@ func readFile(v *viper.Viper, path string, create bool) error {
 		if create {
 			return nil
 		}
-		// The configuration is in the home of the user that runs the servers: root looks for it in the wrong place.
-		if root := notRoot(strings.TrimPrefix(filepath.Dir(path), filepath.Join(xdg("XDG_CONFIG_HOME", ".config"), "autoctl"))); root != nil {
-			return root
+		if err := inHomeOfAnother(path); err != nil {
+			return err
 		}
 		return fail(classConfig, "create it with \"autoctl create postgres\" or \"autoctl create monitor\", or choose another one with --pgdata", "read configuration: %w", err)
 	}
@@ -177,6 +176,15 @@ func readFile(v *viper.Viper, path string, create bool) error {
 		return fail(classConfig, "", "read configuration %s: %w", path, err)
 	}
 	return nil
+}
+
+// inHomeOfAnother tells root, that finds no configuration, whose data directory it is: the configuration is in that user's home.
+func inHomeOfAnother(path string) error {
+	dir := strings.TrimPrefix(filepath.Dir(path), filepath.Join(xdg("XDG_CONFIG_HOME", ".config"), "autoctl"))
+	if owner := ownerOf(dir); owner == "" || owner == "root" {
+		return nil
+	}
+	return notRoot(dir)
 }
 
 // checkFile refuses what viper would pass over in silence: unknown keys, keys given twice, a file that is no mapping.
