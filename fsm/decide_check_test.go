@@ -17,13 +17,13 @@ type reporter interface {
 // decideChecked asks Decide and holds its answer to the rules that every answer keeps.
 func decideChecked(t reporter, g Group, now Instant) Decision {
 	t.Helper()
-	before := copyOf(t, g)
+	before := written(t, g)
 	d := Decide(g, now)
-	if diff := cmp.Diff(before, copyOf(t, g)); diff != "" {
-		t.Fatalf("Decide changed its input:\n%s", diff)
+	if after := written(t, g); after != before {
+		t.Fatalf("Decide changed its input:\n%s", cmp.Diff(before, after))
 	}
-	if diff := cmp.Diff(copyOf(t, d), copyOf(t, Decide(g, now))); diff != "" {
-		t.Fatalf("Decide is not deterministic:\n%s", diff)
+	if first, second := written(t, d), written(t, Decide(g, now)); first != second {
+		t.Fatalf("Decide is not deterministic:\n%s", cmp.Diff(first, second))
 	}
 	if again := Decide(d.Group, now); again.Changed {
 		t.Fatalf("asked again at once, Decide changes something: %+v; first %+v", again.Events, d.Events)
@@ -44,16 +44,14 @@ func decideChecked(t reporter, g Group, now Instant) Decision {
 	return d
 }
 
-func copyOf[T any](t reporter, v T) T {
+// written returns a value's whole content as text.
+func written(t reporter, v any) string {
+	t.Helper()
 	data, err := json.Marshal(v)
 	if err != nil {
 		t.Fatalf("marshal: %v", err)
 	}
-	var c T
-	if err := json.Unmarshal(data, &c); err != nil {
-		t.Fatalf("unmarshal: %v", err)
-	}
-	return c
+	return string(data)
 }
 
 // checkServing: never two nodes with serving goals, and only the newest configuration's primary serves.
@@ -86,7 +84,13 @@ func checkRecord(t reporter, was Group, d Decision) {
 	if d.Group.NumberSync > 0 && cur.K == 0 && old.K > 0 {
 		t.Errorf("k fell to 0 with number_sync_standbys %d", d.Group.NumberSync)
 	}
-	if cur.Epoch == old.Epoch && len(was.Record) > 1 && len(d.Group.Record) > 2 {
+	reign := 0 // the first configuration of a reign may be weakened before it has settled, no other
+	for _, c := range was.Record {
+		if c.Epoch == old.Epoch {
+			reign++
+		}
+	}
+	if cur.Epoch == old.Epoch && reign > 1 && len(d.Group.Record) > 2 {
 		t.Errorf("a change before the last one had settled: %+v", d.Group.Record)
 	}
 }
