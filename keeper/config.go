@@ -105,6 +105,7 @@ func plausibleHost(h string) bool {
 		return true
 	}
 	return h != "" && len(h) <= 253 && !strings.ContainsFunc(h, func(r rune) bool {
-		return !(r == '.' || r == '-' || r == '_' || (r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r))))
+		letter := r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r))
+		return !letter && !strings.ContainsRune(".-_", r)
 	})
 }

@@ -145,21 +145,24 @@ func TestCreate_Refusals(t *testing.T) {
 		prepare func(t *testing.T, cfg *keeper.Config)
 		want    keeper.Code
 	}{
-		"not PostgreSQL's": {func(t *testing.T, cfg *keeper.Config) { write(t, cfg.PGData, "holiday.jpg", "") }, keeper.CodeForeign},
-		"other version":    {func(t *testing.T, cfg *keeper.Config) { write(t, cfg.PGData, "PG_VERSION", "9\n") }, keeper.CodeOtherVersion},
+		"not PostgreSQL's": {func(t *testing.T, cfg *keeper.Config) { t.Helper(); write(t, cfg.PGData, "holiday.jpg", "") }, keeper.CodeForeign},
+		"other version":    {func(t *testing.T, cfg *keeper.Config) { t.Helper(); write(t, cfg.PGData, "PG_VERSION", "9\n") }, keeper.CodeOtherVersion},
 		"damaged": {func(t *testing.T, cfg *keeper.Config) {
+			t.Helper()
 			pgtest.CopyTemplate(t, cfg.PGData)
 			if err := os.Remove(filepath.Join(cfg.PGData, "global", "pg_control")); err != nil {
 				t.Fatal(err)
 			}
 		}, keeper.CodeDamaged},
 		"open to others": {func(t *testing.T, cfg *keeper.Config) {
+			t.Helper()
 			pgtest.CopyTemplate(t, cfg.PGData)
 			if err := os.Chmod(cfg.PGData, 0o777); err != nil {
 				t.Fatal(err)
 			}
 		}, keeper.CodeForeign},
 		"port in use": {func(t *testing.T, cfg *keeper.Config) {
+			t.Helper()
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", cfg.Port))
 			if err != nil {
 				t.Fatal(err)
@@ -173,6 +176,7 @@ func TestCreate_Refusals(t *testing.T) {
 		"priority":      {func(_ *testing.T, cfg *keeper.Config) { cfg.Priority = 101 }, keeper.CodeConfig},
 		"damaged state": {func(t *testing.T, cfg *keeper.Config) { write(t, cfg.StateDir, state.FileName, "{") }, keeper.CodeState},
 		"second keeper": {func(t *testing.T, cfg *keeper.Config) {
+			t.Helper()
 			l, err := state.Acquire(cfg.StateDir)
 			if err != nil {
 				t.Fatal(err)

@@ -102,13 +102,13 @@ func disableUnit(dir string) error {
 		return fmt.Errorf("disable the distribution's start of the cluster: %w", err)
 	}
 	var kept []string
-	for _, line := range strings.Split(string(content), "\n") {
+	for line := range strings.SplitSeq(string(content), "\n") {
 		if t := strings.TrimSpace(line); t == "" || strings.HasPrefix(t, "#") {
 			kept = append(kept, line)
 		}
 	}
 	text := strings.TrimRight(strings.Join(kept, "\n"), "\n") + "\n# autoctl starts this cluster\ndisabled\n"
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return refuse(CodeSetup, err, "write the word disabled into it as root, then run the command again",
 			"the distribution would start this cluster too: %s cannot be changed: %v", path, err)
 	}

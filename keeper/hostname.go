@@ -36,7 +36,7 @@ func DiscoverHost(ctx context.Context, monitorHost string, monitorPort int) (str
 	defer cancel()
 	names, err := net.DefaultResolver.LookupAddr(ctx, local.String())
 	if err != nil {
-		return local.String(), nil //nolint:nilerr // the address does as well
+		return local.String(), nil // the address does as well
 	}
 	for _, name := range names {
 		name = strings.TrimSuffix(name, ".")

@@ -23,7 +23,7 @@ const (
 )
 
 // Refusal says why nothing was done, and what to do next. Nothing was changed.
-type Refusal struct {
+type Refusal struct { //nolint:errname // it is the answer to a request; "RefusalError" would say less
 	Code  Code
 	Text  string
 	Hint  string

@@ -76,7 +76,7 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 		err = s.assemble(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.Close()) //nolint:contextcheck // it waits for nobody
 	}
 	return s, nil
 }
@@ -110,12 +110,12 @@ func (s *Service) assemble(ctx context.Context) error {
 func samePort(cfg Config) error {
 	p, err := pgserver.Adopt(cfg.PGData)
 	if err != nil {
-		return nil //nolint:nilerr // none runs: its start will have the configured port
+		return nil // none runs: its start will have the configured port
 	}
 	defer func() { _ = p.Close() }()
 	f, err := pgserver.ReadPIDFile(cfg.PGData)
 	if err != nil || f.Port == 0 || f.Port == cfg.Port {
-		return nil //nolint:nilerr // it has not said where it listens: then it was started over our files
+		return nil // it has not said where it listens: then it was started over our files
 	}
 	return refuse(CodePort, nil, fmt.Sprintf("set the port back to %d, or stop the server first: pg_ctl stop -D %s", f.Port, cfg.PGData),
 		"the server that runs on %s listens on port %d, and the configuration says %d", cfg.PGData, f.Port, cfg.Port)
@@ -313,7 +313,7 @@ func (s *Service) switchMonitor(ctx context.Context, uri string) (monitorapi.Reg
 			return reg, err
 		}
 		if reg, err = Replace(ctx, cfg, s.store, s.systemID(), client); err != nil {
-			client.Close()
+			client.Close() //nolint:contextcheck // it waits for nobody
 			return reg, err
 		}
 	}
@@ -327,7 +327,7 @@ func (s *Service) switchMonitor(ctx context.Context, uri string) (monitorapi.Reg
 		s.daemon.UseMonitor(client)
 	}
 	if former != nil {
-		former.Close()
+		former.Close() //nolint:contextcheck // it waits for nobody
 	}
 	return reg, nil
 }

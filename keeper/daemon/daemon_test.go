@@ -207,13 +207,13 @@ func TestDaemon_GoalOrder(t *testing.T) {
 		old := goal(9, fsm.StateDemoted)
 		old.Epoch = 0
 		w.push(old)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if p := w.monitor.last().Problem; p == nil || p.Code != "old_goal" {
 			t.Errorf("problem %+v, want old_goal", p)
 		}
 		w.push(goal(6, fsm.StateWaitPrimary))
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if r := w.monitor.last(); r.Problem != nil || r.State != fsm.StateWaitPrimary || r.Reached.Seq != 6 || r.Obeyed.Seq != 6 {
 			t.Errorf("report %+v", r)
@@ -239,7 +239,7 @@ func TestDaemon_PersistBeforeAct(t *testing.T) {
 		w.push(goal(1, fsm.StateSingle))
 		w.store.fail(errors.New("disk full"))
 		w.push(goal(2, fsm.StateDemoted))
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		synctest.Wait()
 		mu.Lock()
 		if slices.Contains(planned, fsm.StateDemoted) {
@@ -250,7 +250,7 @@ func TestDaemon_PersistBeforeAct(t *testing.T) {
 			t.Errorf("report %+v", r)
 		}
 		w.store.fail(nil)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if r := w.monitor.last(); r.Problem != nil || r.Obeyed.Seq != 2 {
 			t.Errorf("after repair: %+v", r)
@@ -285,7 +285,7 @@ func TestDaemon_HeartbeatsDuringStep(t *testing.T) {
 		}
 		w.push(follow(1, fsm.StateCatchingUp, up))
 		before := len(w.monitor.heard())
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if n := len(w.monitor.heard()) - before; n < 7199 {
 			t.Errorf("%d heartbeats in an hour", n)
 		}
@@ -327,7 +327,7 @@ func TestDaemon_VoteOnlyWhenReached(t *testing.T) {
 		})
 		w.push(goal(1, fsm.StateSecondary))
 		w.push(goal(2, fsm.StateReportLSN))
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if v := w.monitor.last().Vote; v != nil {
 			t.Errorf("voted while a step of an older goal was in flight: %+v", v)
@@ -360,7 +360,7 @@ func TestDaemon_FreshBeforeStart(t *testing.T) {
 		})
 		is := func(want bool, when string) {
 			t.Helper()
-			time.Sleep(3 * time.Second)
+			<-time.After(3 * time.Second)
 			synctest.Wait()
 			mu.Lock()
 			defer mu.Unlock()

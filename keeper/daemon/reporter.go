@@ -24,11 +24,11 @@ func (d *Daemon) reporting(ctx context.Context) error {
 		mem := d.Store.Get()
 		if m := d.currentMonitor(); m != nil && mem.Node != 0 {
 			err := d.reportTo(ctx, m)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if errors.Is(err, ErrDropped) {
+			switch {
+			case errors.Is(err, ErrDropped):
 				return err
+			case ctx.Err() != nil:
+				return nil //nolint:nilerr // the end, not the monitor's silence
 			}
 			if (err != nil) != silent {
 				silent = err != nil
@@ -122,8 +122,8 @@ func (d *Daemon) report(ctx context.Context) fsm.Report {
 
 // finalReport is the last word of a keeper, sent after what it reports has
 // happened, best effort.
-func (d *Daemon) finalReport() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+func (d *Daemon) finalReport(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	m := d.currentMonitor()
 	if m == nil {

@@ -71,10 +71,10 @@ func (d *Daemon) awaitStop(ctx context.Context, halt context.CancelCauseFunc, ex
 	halt(errStopping)
 	<-executed
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the keeper's own end came first: PostgreSQL stays
 	}
 	d.stopServer(ctx, mode)
-	d.finalReport()
+	d.finalReport(ctx)
 	return errDone
 }
 
@@ -207,7 +207,9 @@ func (d *Daemon) stopOnce(ctx context.Context, goal fsm.Goal, mode StopMode) Sto
 			if stronger > mode {
 				d.announce(stronger)
 				cancel()
-				<-done
+				if err := <-done; err != nil {
+					d.Log.Info().Err(err).Msg("stop broken off for a stronger one")
+				}
 				return stronger
 			}
 		}

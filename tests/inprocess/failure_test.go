@@ -60,7 +60,7 @@ func TestPair_AskFirst(t *testing.T) {
 	a.stop(keeper.StopFast)
 	s.stopMonitor()
 	a.start()
-	time.Sleep(2 * time.Second) // nothing may happen: there is no event to await
+	<-time.After(2 * time.Second) // nothing may happen: there is no event to await
 	if err := s.write("select 1", a); err == nil {
 		t.Error("it started without the monitor's word")
 	}
