@@ -77,6 +77,12 @@ type Tablespace struct {
 // server and is right for a running one too. An error means that the question
 // could not be answered, never that the directory is bad.
 func InspectDataDir(ctx context.Context, b Binaries, path string) (DataDir, error) {
+	return InspectKnown(ctx, b, path, nil)
+}
+
+// InspectKnown is InspectDataDir for those who know what the control file says,
+// because it has not changed: it starts no program then. known may be nil.
+func InspectKnown(ctx context.Context, b Binaries, path string, known *controldata.ControlData) (DataDir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return DataDir{}, fmt.Errorf("inspect data directory: %w", err)
@@ -102,7 +108,7 @@ func InspectDataDir(ctx context.Context, b Binaries, path string) (DataDir, erro
 	if err != nil {
 		return d.is(DataDamaged, err.Error()), nil
 	}
-	return d.control(ctx, b)
+	return d.control(ctx, b, known)
 }
 
 func (d DataDir) is(kind DataKind, reason string) DataDir {
@@ -191,9 +197,13 @@ func (d *DataDir) withoutVersion(names []string) (DataKind, string) {
 }
 
 // control reads the control file, which the classification ends with.
-func (d DataDir) control(ctx context.Context, b Binaries) (DataDir, error) {
+func (d DataDir) control(ctx context.Context, b Binaries, known *controldata.ControlData) (DataDir, error) {
 	if _, err := os.Stat(filepath.Join(d.Path, "global", "pg_control")); err != nil {
 		return d.is(DataDamaged, "global/pg_control: "+reasonOf(err)), nil
+	}
+	if known != nil {
+		d.Control = *known
+		return d.is(DataReady, ""), nil
 	}
 	cd, err := ReadControlData(ctx, b, d.Path)
 	if ctx.Err() != nil {

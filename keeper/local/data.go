@@ -18,32 +18,51 @@ import (
 type dataLook struct {
 	dir   pgserver.DataDir
 	stamp string
+	file  fileStamp // the control file
 	at    time.Time
 }
 
 func (d dataLook) control() controldata.ControlData { return d.dir.Control }
 
-// runningControlPace is how old the control data of a running server may be: its file changes with every checkpoint and restartpoint, and nothing
-// that is read from it then is urgent.
-const runningControlPace = 2 * time.Second
+// runningControlPace is how often the control data of a running server are read again: their file changes with every checkpoint and restartpoint, and
+// nothing that is read from it then is urgent. runningControlAge is how old they may be for those who must not wait.
+const (
+	runningControlPace = 2 * time.Second
+	runningControlAge  = 10 * time.Second
+)
 
 // inspect classifies the data directory. pg_controldata is run only when the file has changed.
 func (n *Node) inspect(ctx context.Context, running bool) (pgserver.DataDir, error) {
+	if running {
+		return n.inspectWithin(ctx, runningControlAge)
+	}
+	return n.inspectWithin(ctx, 0)
+}
+
+// inspectWithin takes what was seen no longer than age ago, if the directory was fine then and has its control file still.
+func (n *Node) inspectWithin(ctx context.Context, age time.Duration) (pgserver.DataDir, error) {
 	n.dataMu.Lock()
 	defer n.dataMu.Unlock()
 	n.mu.Lock()
 	old := n.data
 	n.mu.Unlock()
-	stamp := n.dataStamp()
-	if stamp == old.stamp || running && old.dir.Kind == pgserver.DataReady && exists(n.controlFile()) && time.Since(old.at) < runningControlPace {
+	if old.dir.Kind == pgserver.DataReady && exists(n.controlFile()) && time.Since(old.at) < age {
 		return old.dir, nil
 	}
-	d, err := pgserver.InspectDataDir(ctx, n.config().Binaries, n.config().DataDir)
+	stamp, control := n.dataStamp(), n.controlStamp()
+	if stamp == old.stamp {
+		return old.dir, nil
+	}
+	var known *controldata.ControlData
+	if control == old.file && old.dir.Kind == pgserver.DataReady {
+		known = &old.dir.Control
+	}
+	d, err := pgserver.InspectKnown(ctx, n.config().Binaries, n.config().DataDir, known)
 	if err != nil {
 		return d, fmt.Errorf("inspect data directory: %w", err)
 	}
 	n.mu.Lock()
-	n.data = dataLook{dir: d, stamp: stamp, at: time.Now()}
+	n.data = dataLook{dir: d, stamp: stamp, file: control, at: time.Now()}
 	n.mu.Unlock()
 	return d, nil
 }
@@ -52,9 +71,11 @@ func (n *Node) inspect(ctx context.Context, running bool) (pgserver.DataDir, err
 func (n *Node) forgetData() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.data.stamp = ""
+	n.data.stamp, n.data.file = "", fileStamp{}
 	n.data.at = time.Time{}
 }
+
+func (n *Node) controlStamp() fileStamp { return stampOf(n.controlFile()) }
 
 func (n *Node) controlFile() string { return filepath.Join(n.config().DataDir, "global", "pg_control") }
 

@@ -82,7 +82,7 @@ func (n *Node) configure(ctx context.Context, goal fsm.Goal, files fsm.Files) er
 	if err := n.apply(ctx, files); err != nil {
 		return err
 	}
-	if s := n.look(ctx); n.rolesWanted(goal, s) {
+	if goal.State.Serves() && n.rolesWanted(goal, n.recent(ctx)) {
 		return n.ensureRoles(ctx, goal)
 	}
 	return nil

@@ -182,19 +182,21 @@ func (n *Node) effective(ctx context.Context, r rendered, recovery bool) bool {
 	return loaded && (recovery || roles)
 }
 
-// sees asks a new session. The postmaster reads pg_hba.conf right after the configuration, before it serves anybody, so the fingerprint covers both.
+// sees says whether a new session would have the configuration. The postmaster tells its children to read it when it has read it itself, so our
+// session, which is asked first because it costs no process, shows that a reload has begun. It ends before the postmaster serves anybody: one
+// answer to a new connection after that proves that pg_hba.conf was read as well, and that every child has been told.
 func (n *Node) sees(ctx context.Context, r rendered) bool {
-	conn, err := n.dial(ctx, "autoctl_check")
-	if err != nil {
-		return false
-	}
-	defer closeConn(ctx, conn)
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var print, sync, source string
-	err = conn.QueryRow(ctx, `select coalesce(current_setting('autoctl.fingerprint', true), ''), current_setting('synchronous_standby_names'), current_setting('primary_conninfo')`).
-		Scan(&print, &sync, &source)
+	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, `select coalesce(current_setting('autoctl.fingerprint', true), ''), current_setting('synchronous_standby_names'), current_setting('primary_conninfo')`).
+			Scan(&print, &sync, &source)
+	})
 	if err != nil || print != r.print || sync != r.params["synchronous_standby_names"] || source != r.params["primary_conninfo"] {
+		return false
+	}
+	if status := n.handshake(ctx).Status; !status.Serving() {
 		return false
 	}
 	n.mu.Lock()
@@ -205,7 +207,8 @@ func (n *Node) sees(ctx context.Context, r rendered) bool {
 
 // apply writes the files and, where a server runs, has it read them and waits until a new session sees them.
 func (n *Node) apply(ctx context.Context, f fsm.Files) error {
-	if _, err := n.inspect(ctx, false); err != nil {
+	p := n.process()
+	if _, err := n.inspect(ctx, p != nil); err != nil {
 		return err
 	}
 	r, err := n.render(n.config().DataDir, f)
@@ -215,7 +218,6 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 	if err := n.write(n.config().DataDir, r); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
-	p := n.process()
 	n.mu.Lock()
 	n.life.gated = f.Gate
 	if r.params["synchronous_standby_names"] == "" {
@@ -230,7 +232,7 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !n.sees(ctx, r) {
 		select {

@@ -19,12 +19,12 @@ import (
 // next step waits again.
 const (
 	promoteTimeout = 60 * time.Second
-	promotePoll    = 5 * time.Millisecond
+	promotePoll    = 3 * time.Millisecond
 )
 
 // beginPromote persists the promotion, with where it begins, and only then may pg_promote be called (S3).
 func (n *Node) beginPromote(ctx context.Context, goal fsm.Goal) error {
-	s := n.look(ctx)
+	s := n.recent(ctx)
 	if s.status != fsm.ServerRunning || !s.recovery {
 		return fmt.Errorf("begin promotion: %w", errStopped)
 	}
@@ -33,7 +33,7 @@ func (n *Node) beginPromote(ctx context.Context, goal fsm.Goal) error {
 
 // promote makes the goal's timeline: placeholders leave pg_promote no other number. pg_promote's own wait looks ten times a second only.
 func (n *Node) promote(ctx context.Context, goal fsm.Goal) error {
-	s := n.look(ctx)
+	s := n.recent(ctx)
 	if s.status != fsm.ServerRunning || !s.recovery {
 		return fmt.Errorf("promote: %w", errStopped)
 	}

@@ -111,18 +111,23 @@ func (n *Node) failedStart() {
 // dead one.
 func (n *Node) hungAfter() time.Duration { return 2 * ms(n.settings().NodeLostAfterMS) }
 
-// knock opens a fresh connection and says what the server is by its answer. An answer is good for half a heartbeat: each costs the server a
+// handshake asks on a connection of its own, which costs the server a process.
+func (n *Node) handshake(ctx context.Context) probe.Result {
+	ctx, cancel := context.WithTimeout(ctx, max(ms(n.settings().ProbeTimeoutMS), time.Second))
+	defer cancel()
+	return probe.Probe(ctx, probe.Target{Host: n.config().SocketDir, Port: n.config().Port, User: n.config().Superuser, Database: "postgres"})
+}
+
+// knock opens a fresh connection and says what the server is by its answer. An answer is good for as long as given: each costs the server a
 // process, and the executor looks several times in a row while every millisecond of a failover counts.
-func (n *Node) knock(ctx context.Context) fsm.ServerStatus {
+func (n *Node) knock(ctx context.Context, good time.Duration) fsm.ServerStatus {
 	n.mu.Lock()
-	fresh := n.proc != nil && n.life.up && time.Since(n.life.answered) < n.heartbeat()/2
+	fresh := n.proc != nil && n.life.up && time.Since(n.life.answered) < good
 	n.mu.Unlock()
 	if fresh {
 		return fsm.ServerRunning
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(ms(n.settings().ProbeTimeoutMS), time.Second))
-	defer cancel()
-	r := probe.Probe(ctx, probe.Target{Host: n.config().SocketDir, Port: n.config().Port, User: n.config().Superuser, Database: "postgres"})
+	r := n.handshake(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.proc == nil {

@@ -69,9 +69,27 @@ const standbyQuery = `
 	       exists (select from pg_replication_slots s where s.active_pid = r.pid and s.slot_name = r.application_name)
 	from pg_stat_replication r where r.application_name like 'autoctl\_standby\_%'`
 
-// look asks the server how it is, and remembers the answer as the newest sight.
-func (n *Node) look(ctx context.Context) sight {
-	s := n.lookOnce(ctx)
+// look asks the server how it is, and remembers the answer as the newest sight. The watch sees at every heartbeat to it that the server still
+// takes connections; whoever looks between need not.
+func (n *Node) look(ctx context.Context) sight { return n.lookKnocking(ctx, 2*n.heartbeat()) }
+
+// recent returns the newest sight if it is of this very moment, else looks.
+func (n *Node) recent(ctx context.Context) sight {
+	n.mu.Lock()
+	s := n.sight
+	recent := n.proc != nil && n.proc.Running() && s.at.After(n.life.since) && time.Since(s.at) < recently
+	n.mu.Unlock()
+	if recent {
+		return s
+	}
+	return n.look(ctx)
+}
+
+// recently is how old a sight may be where one was taken just before.
+const recently = 50 * time.Millisecond
+
+func (n *Node) lookKnocking(ctx context.Context, good time.Duration) sight {
+	s := n.lookOnce(ctx, good)
 	if s.status == fsm.ServerRunning && s.recovery && s.receiver == 0 && !s.final && s.readAll() {
 		// Two looks with the same replay position, the startup process waiting at both: it has read everything (S7).
 		t := time.NewTimer(3 * time.Millisecond)
@@ -80,7 +98,7 @@ func (n *Node) look(ctx context.Context) sight {
 		case <-t.C:
 		}
 		t.Stop()
-		again := n.lookOnce(ctx)
+		again := n.lookOnce(ctx, good)
 		again.final = again.status == fsm.ServerRunning && again.recovery && again.receiver == 0 && again.readAll() && again.replayed == s.replayed
 		s = again
 	}
@@ -88,14 +106,14 @@ func (n *Node) look(ctx context.Context) sight {
 	return s
 }
 
-func (n *Node) lookOnce(ctx context.Context) sight {
+func (n *Node) lookOnce(ctx context.Context, good time.Duration) sight {
 	s := sight{at: time.Now(), status: fsm.ServerStopped}
 	p := n.process()
 	if p == nil {
 		n.dropSession(ctx)
 		return s
 	}
-	if s.status = n.knock(ctx); s.status == fsm.ServerStarting || s.status == fsm.ServerStopped {
+	if s.status = n.knock(ctx, good); s.status == fsm.ServerStarting || s.status == fsm.ServerStopped {
 		return s
 	}
 	var received, replayed, walfile, state string
@@ -229,7 +247,10 @@ func (n *Node) watchServer(ctx context.Context) {
 	every(ctx, n.heartbeat, func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
-		n.look(ctx)
+		s := n.lookKnocking(ctx, n.heartbeat()/2)
+		if s.status == fsm.ServerRunning {
+			_, _ = n.inspectWithin(ctx, runningControlPace) // those who must act find it done
+		}
 	})
 }
 

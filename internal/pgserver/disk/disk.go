@@ -5,7 +5,9 @@
 //
 // Every function that changes something has synced the file and its directory
 // when it returns nil, also when it found nothing to change: an earlier caller
-// may have died between its change and its sync.
+// may have died between its change and its sync. Only what this process itself
+// has synced, and nobody replaced or wrote since, is not synced again: a failover
+// has no time for that.
 package disk
 
 import (
@@ -44,8 +46,11 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (changed bool, err er
 	}
 	old, err := os.ReadFile(real)
 	if err == nil && bytes.Equal(old, data) {
+		if known.has(real) {
+			return false, nil
+		}
 		// Whoever wrote it may have died before it was durable.
-		return false, errors.Join(syncFile(real), SyncDir(filepath.Dir(real)))
+		return false, known.note(real, errors.Join(syncFile(real), SyncDir(filepath.Dir(real))))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("read file: %w", err)
@@ -64,7 +69,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (changed bool, err er
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return false, fmt.Errorf("replace file: %w", err)
 	}
-	return true, SyncDir(filepath.Dir(real))
+	return true, known.note(real, SyncDir(filepath.Dir(real)))
 }
 
 func syncFile(path string) error {
@@ -113,7 +118,10 @@ func keepOwner(f *os.File, existing string) {
 func Create(path string, perm fs.FileMode) (created bool, err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if errors.Is(err, fs.ErrExist) {
-		return false, SyncDir(filepath.Dir(path))
+		if known.has(path) {
+			return false, nil
+		}
+		return false, known.note(path, SyncDir(filepath.Dir(path)))
 	}
 	if err != nil {
 		return false, fmt.Errorf("create file: %w", err)
@@ -122,19 +130,22 @@ func Create(path string, perm fs.FileMode) (created bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("sync file %s: %w", path, err)
 	}
-	return true, SyncDir(filepath.Dir(path))
+	return true, known.note(path, SyncDir(filepath.Dir(path)))
 }
 
 // Remove deletes a file durably, and says whether it was there.
 func Remove(path string) (removed bool, err error) {
 	err = os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, SyncDir(filepath.Dir(path))
+		if known.hasNot(path) {
+			return false, nil
+		}
+		return false, known.noteGone(path, SyncDir(filepath.Dir(path)))
 	}
 	if err != nil {
 		return false, fmt.Errorf("remove file: %w", err)
 	}
-	return true, SyncDir(filepath.Dir(path))
+	return true, known.noteGone(path, SyncDir(filepath.Dir(path)))
 }
 
 // Rename moves a file or directory durably within one file system. It fails
