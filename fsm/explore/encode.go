@@ -1,27 +1,34 @@
 package explore
 
 import (
+	"bytes"
 	"encoding/binary"
+	"sync"
 
 	"github.com/autoctl/autoctl/fsm"
 )
 
-// maxSeq bounds the sequence numbers that the canonical form can hold.
-const maxSeq = 1024
-
 // canon writes the canonical form of a world: whatever a future can depend on, and nothing else. Sequence numbers are only
-// ever compared, so they are replaced by their rank among those present.
+// ever compared, so that of each only the comparisons are written that somebody may still make.
 type canon struct {
-	buf  []byte
-	at   []int // where sequence numbers stand in buf
-	seqs []uint16
-	used [maxSeq / 64]uint64
-	rank [maxSeq]byte
+	buf []byte
+	// refs is the record that sequence numbers of configurations are looked up in.
+	refs fsm.Record
 }
 
-func (c *canon) reset() {
-	c.buf, c.at, c.seqs = c.buf[:0], c.at[:0], c.seqs[:0]
-	c.used = [maxSeq / 64]uint64{}
+func (c *canon) reset() { c.buf = c.buf[:0] }
+
+// canons are for those who compare only now and then.
+var canons = sync.Pool{New: func() any { return &canon{} }}
+
+// same reports whether two reports of a node say the same to a monitor with that record, which has given it that goal.
+func (c *canon) same(w *World, goal fsm.Stamp, a, b *fsm.Report) bool {
+	c.reset()
+	c.refs = w.group.Record
+	c.report(a, goal)
+	half := len(c.buf)
+	c.report(b, goal)
+	return len(c.buf) == 2*half && bytes.Equal(c.buf[:half], c.buf[half:])
 }
 
 func (c *canon) byte(b ...byte) { c.buf = append(c.buf, b...) }
@@ -41,40 +48,26 @@ func (c *canon) str(s string) {
 	c.buf = append(c.buf, s...)
 }
 
-func (c *canon) seq(s uint64) {
-	if s >= maxSeq {
-		s = maxSeq - 1
-	}
-	c.used[s/64] |= 1 << (s % 64)
-	c.at = append(c.at, len(c.buf))
-	c.seqs = append(c.seqs, uint16(s))
-	c.buf = append(c.buf, 0)
-}
-
-// sum finishes the form and returns its hash.
-func (c *canon) sum() uint64 {
-	next := byte(0)
-	for i, word := range c.used {
-		for word != 0 {
-			low := word & -word
-			c.rank[i*64+bit(low)] = next
-			next++
-			word ^= low
+// place writes which configuration of the record has the sequence number; 0 for none.
+func (c *canon) place(seq uint64) {
+	for i := range c.refs {
+		if c.refs[i].Seq == seq {
+			c.byte(byte(i + 1))
+			return
 		}
 	}
-	for i, at := range c.at {
-		c.buf[at] = c.rank[c.seqs[i]]
-	}
-	return hash(c.buf)
+	c.byte(0)
 }
 
-func bit(one uint64) int {
-	n := 0
-	for one > 1 {
-		one >>= 1
-		n++
+// upTo writes how many configurations of the record have at most the sequence number.
+func (c *canon) upTo(seq uint64) {
+	n := byte(0)
+	for i := range c.refs {
+		if c.refs[i].Seq <= seq {
+			n++
+		}
 	}
-	return n
+	c.byte(n)
 }
 
 // hash mixes eight bytes at a time; 64 bits are enough for the few million states that a search reaches.
@@ -100,6 +93,7 @@ func mix(h uint64) uint64 {
 func (c *canon) encode(w *World, budgets bool) uint64 {
 	c.reset()
 	c.byte(w.cutMonitor, w.cutPeers, byte(w.commits), byte(w.forgiven))
+	c.bool(w.excused)
 	c.byte(w.acked[1 : w.commits+1]...)
 	for _, r := range w.reigns {
 		c.str(string(r))
@@ -109,27 +103,40 @@ func (c *canon) encode(w *World, budgets bool) uint64 {
 		c.bool(w.diskLost)
 	}
 	for i := range w.n {
-		c.host(&w.hosts[i])
+		c.host(w, i)
 	}
 	c.group(w)
-	return c.sum()
+	return hash(c.buf)
 }
 
-func (c *canon) host(h *host) {
+func (c *canon) host(w *World, n int) {
+	h := &w.hosts[n]
 	c.memory(h.mem)
 	c.str(string(h.log))
 	c.str(string(h.copied))
 	c.files(h.files)
-	c.files(h.before)
+	if w.opt.breaks(staleConf) {
+		c.files(h.before)
+	}
 	c.byte(byte(h.control))
 	c.status(h.status)
 	c.bool(h.clean, h.ruled, h.down, h.runs, h.read, h.started, h.fresh, h.checked, h.patience, h.deadline, h.stuck, h.silent, h.late != nil)
-	c.files(h.loaded)
-	c.byte(byte(h.force.k), h.force.members, byte(h.rcv), byte(h.own), h.crashes)
-	c.byte(h.known[:]...)
-	c.bool(h.lost[:]...)
+	c.byte(byte(h.rcv), h.crashes)
+	if h.running() {
+		c.files(h.loaded)
+		c.byte(byte(h.force.k), h.force.members, byte(h.own))
+		c.bool(h.lost[:]...)
+	}
+	if w.waits(n, h.log.len()) {
+		c.byte(h.known[:]...) // nobody else waits for an answer
+	}
+	goal := fsm.Stamp{}
+	if node, ok := w.peek(n); ok {
+		goal = node.Goal.Stamp
+	}
+	c.bool(h.mem.Goal.Stamp == goal)
 	if h.late != nil {
-		c.report(h.late)
+		c.report(h.late, goal)
 	}
 }
 
@@ -148,17 +155,19 @@ func (c *canon) status(s fsm.ServerStatus) {
 
 func (c *canon) memory(m *fsm.Memory) {
 	c.goal(&m.Goal)
-	c.stamp(m.Reached)
 	c.str(string(m.State))
 	c.str(string(m.Busy))
 	c.str(string(m.Rung))
 	c.str(string(m.Tried))
 	c.byte(byte(m.Generation), byte(m.Drained/lsnUnit))
 	c.promotions(m.Promotions)
-	c.seq(m.Settled)
-	c.stamp(m.Resumed)
-	c.bool(m.Asked, m.Released, m.Serving != nil)
-	if m.Serving != nil {
-		c.goal(m.Serving)
+	c.upTo(m.Settled)
+	c.bool(m.Asked, m.Released, m.Serving != nil, m.Reached == m.Goal.Stamp, m.Resumed == m.Goal.Stamp)
+	c.bool(m.Goal.Configuration != nil && m.Settled >= m.Goal.Configuration.Seq)
+	if s := m.Serving; s != nil && s.Configuration != nil {
+		c.str(string(s.State))
+		c.byte(byte(s.Timeline))
+		c.configuration(s.Configuration)
+		c.bool(m.Settled >= s.Configuration.Seq)
 	}
 }

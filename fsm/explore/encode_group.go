@@ -5,14 +5,12 @@ import "github.com/autoctl/autoctl/fsm"
 func (c *canon) group(w *World) {
 	g := &w.group
 	c.byte(byte(g.Incarnation), byte(g.Epoch), byte(g.NumberSync), byte(g.SystemID))
-	c.seq(g.Seq)
 	c.bool(g.Paused, g.Unproven)
 	c.instant(g.Since)
 	c.record(g.Record)
 	c.orders(g.Orders)
 	c.bool(g.Election != nil)
 	if e := g.Election; e != nil {
-		c.seq(e.Seq)
 		c.bool(e.Planned, e.AllowDataLoss, e.Direct)
 		c.byte(byte(e.Preferred), byte(e.Excluded), byte(e.Candidate), byte(e.Source), byte(e.Command))
 		c.str(string(e.Phase))
@@ -45,12 +43,12 @@ func (c *canon) node(n *fsm.Node) {
 	c.instant(n.Probed)
 	c.goal(&n.Goal)
 	if n.Report != nil {
-		c.report(n.Report)
+		c.report(n.Report, n.Goal.Stamp)
 	}
 }
 
 func (c *canon) goal(g *fsm.Goal) {
-	c.stamp(g.Stamp)
+	c.byte(byte(g.Incarnation), byte(g.Epoch))
 	c.str(string(g.State))
 	c.bool(g.Upstream != nil, g.Configuration != nil)
 	if u := g.Upstream; u != nil {
@@ -69,19 +67,21 @@ func (c *canon) goal(g *fsm.Goal) {
 	c.orders(g.Orders)
 }
 
-func (c *canon) report(r *fsm.Report) {
-	c.stamp(r.Obeyed)
-	c.stamp(r.Reached)
+// report writes what a report says to a monitor that has given the node that goal.
+func (c *canon) report(r *fsm.Report, goal fsm.Stamp) {
+	c.bool(r.Obeyed == goal, r.Reached == goal)
 	c.str(string(r.State))
 	c.byte(byte(r.Generation), byte(r.Server.Timeline), byte(r.Drained/lsnUnit), byte(len(r.Standbys)))
 	c.status(r.Server.Status)
 	c.bool(r.Server.Recovery, r.Open, r.SystemID != 0, r.PrimarySeenMS == 0, r.PrimarySeenMS < 0, r.CommitAgeMS == 0, r.Vote != nil, r.Problem != nil)
 	c.position(r.Position)
 	if r.Vote != nil {
-		c.stamp(r.Vote.Stamp)
-		c.position(r.Vote.Position)
+		c.bool(r.Vote.Stamp == goal)
+		if r.Vote.Stamp == goal {
+			c.position(r.Vote.Position)
+		}
 	}
-	c.seq(r.Settled)
+	c.upTo(r.Settled)
 	for _, s := range r.Standbys {
 		c.byte(byte(s.Node), byte(s.Flush/lsnUnit), byte(s.LagBytes/lsnUnit))
 		c.bool(s.Streaming, s.LostMS > 0)
@@ -90,11 +90,6 @@ func (c *canon) report(r *fsm.Report) {
 	if r.Problem != nil {
 		c.str(r.Problem.Code)
 	}
-}
-
-func (c *canon) stamp(s fsm.Stamp) {
-	c.byte(byte(s.Incarnation), byte(s.Epoch))
-	c.seq(s.Seq)
 }
 
 func (c *canon) position(p fsm.Position) {
@@ -109,7 +104,7 @@ func (c *canon) record(r fsm.Record) {
 }
 
 func (c *canon) configuration(x *fsm.Configuration) {
-	c.seq(x.Seq)
+	c.place(x.Seq)
 	c.byte(byte(x.Epoch), byte(x.Primary.Node), byte(x.Primary.Generation), byte(x.K), byte(len(x.Members)))
 	for _, m := range x.Members {
 		c.byte(byte(m.Node), byte(m.Generation))

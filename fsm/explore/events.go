@@ -62,7 +62,9 @@ func (k kind) faulty() bool { return k >= evKill && k <= evSlow }
 func (w *World) events(list []event) []event {
 	for i := range int8(w.n) {
 		for k := evObey; k <= evSilence; k++ {
-			list = append(list, event{k, i, 0})
+			if !w.opt.Prompt || k != evObey && k != evReport {
+				list = append(list, event{k, i, 0})
+			}
 		}
 		list = append(list, event{evTimer, i, 0}, event{evReturn, i, 0}, event{evLate, i, 0}, event{evHeal, i, -1})
 		if w.commits < w.opt.Commits {
@@ -116,6 +118,13 @@ func (w *World) apply(e event) bool {
 	}
 	a, b := int(e.a), int(e.b)
 	ok := false
+	defer func() { w.resting = unasked }()
+	if e.kind.timed() && w.opt.Prompt && !w.idle() {
+		if w.faults == 0 {
+			return false
+		}
+		w.faults--
+	}
 	switch {
 	case e.kind <= evReply:
 		ok = w.applyNormal(e.kind, a)
@@ -128,8 +137,59 @@ func (w *World) apply(e event) bool {
 	}
 	if ok {
 		w.acknowledge()
+		if w.opt.Prompt {
+			w.deliver()
+		}
 	}
 	return ok
+}
+
+// timed reports whether the event is the end of a timer.
+func (k kind) timed() bool { return k >= evSilence && k <= evPatience }
+
+// idle reports whether nothing is left to happen but faults, timers, clients and operators.
+func (w *World) idle() bool {
+	if w.resting == unasked {
+		w.resting = no
+		if w.still() {
+			w.resting = yes
+		}
+	}
+	return w.resting == yes
+}
+
+func (w *World) still() bool {
+	for i := range w.n {
+		for k := evStep; k <= evReply; k++ {
+			next := *w
+			if k != evReport && next.applyNormal(k, i) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// deliver brings every goal and every report that is news to those who can hear it.
+func (w *World) deliver() {
+	c := canons.Get().(*canon)
+	defer canons.Put(c)
+	for again := true; again; {
+		again = false
+		for i := range w.n {
+			if w.reply(i) {
+				w.acknowledge()
+			}
+			node, ok := w.peek(i)
+			if !ok || !w.hears(i) {
+				continue
+			}
+			again = w.obey(i) || again
+			if r := w.report(i); node.Report == nil || node.Heard < now || !c.same(w, node.Goal.Stamp, &r, node.Report) {
+				again = w.hear(i, r) || again
+			}
+		}
+	}
 }
 
 func (w *World) applyNormal(k kind, a int) bool {
@@ -363,7 +423,7 @@ func (w *World) applyFault(k kind, a, b int) bool {
 			return false
 		}
 		w.halt(a, fsm.ServerAbsent)
-		w.diskLost, h.log, h.control, h.clean = true, "", 0, false
+		w.diskLost, w.excused, h.log, h.control, h.clean = true, true, "", 0, false
 	default: // evSlow
 		return w.hears(a) && w.silence(a)
 	}
@@ -450,6 +510,7 @@ func (w *World) applyCommand(k kind, a int) bool {
 	if !ok {
 		return false
 	}
+	w.excused = w.excused || k != evFailover && k != evPromote && k != evHandOver && k != evRebuild
 	w.group.Commands = []fsm.Command{c}
 	w.react()
 	for _, answer := range w.answers {

@@ -12,6 +12,9 @@ type Options struct {
 	NumberSync int
 	// AllCommands has operators use every command, not only failover, promotion and maintenance.
 	AllCommands bool
+	// Prompt has every message arrive at once while the link is whole, and timers end only when nothing else can happen: what
+	// comes late takes a fault. Without it messages and timers take as long as they like, for nothing.
+	Prompt bool
 	// Merge joins steps whose order cannot matter to the others, for fewer states.
 	Merge bool
 	// Heal asks for P3 in every state; it is the larger half of the work.

@@ -29,30 +29,26 @@ func (w *World) report(n int) fsm.Report {
 	} else if h.running() {
 		r.PrimarySeenMS = w.primarySeen(n)
 	}
-	if v, ok := w.vote(n); ok {
+	plan := w.plan(n)
+	if v, ok := w.vote(n, plan); ok {
 		r.Vote = &v
 	}
-	r.Problem = w.problem(n)
+	for _, s := range plan {
+		if s.Problem != nil && r.Problem == nil {
+			r.Problem = s.Problem
+		}
+	}
 	return r
 }
 
-func (w *World) problem(n int) *fsm.Problem {
-	for _, s := range w.plan(n) {
-		if s.Problem != nil {
-			return s.Problem
-		}
-	}
-	return nil
-}
-
 // vote is the node's word in the election whose goal it has reached.
-func (w *World) vote(n int) (fsm.Vote, bool) {
+func (w *World) vote(n int, plan []fsm.Step) (fsm.Vote, bool) {
 	h := &w.hosts[n]
 	state := h.mem.Goal.State
 	if w.opt.breaks(notStopped) && state == fsm.StateReportLSN && h.running() {
 		return fsm.Vote{Stamp: h.mem.Goal.Stamp, Position: h.position(h.log.len())}, true
 	}
-	if state != fsm.StateReportLSN && state != fsm.StateDemoted || h.mem.Reached != h.mem.Goal.Stamp || len(w.plan(n)) > 0 {
+	if state != fsm.StateReportLSN && state != fsm.StateDemoted || h.mem.Reached != h.mem.Goal.Stamp || len(plan) > 0 {
 		return fsm.Vote{}, false
 	}
 	if state == fsm.StateReportLSN {

@@ -130,6 +130,9 @@ func (b *breadth) work(level []item, k, workers int) []found {
 	for i := k; i < len(level); i += workers {
 		from := &level[i]
 		events = from.world.events(events[:0])
+		if b.opt.Prompt {
+			from.world.idle() // for all events that follow
+		}
 		for _, e := range events {
 			w := from.world
 			if !w.apply(e) || w.beyond() || !b.seen.add(c.encode(&w, true)) {
@@ -150,7 +153,7 @@ func (b *breadth) work(level []item, k, workers int) []found {
 
 // beyond reports whether the world is outside the bounds.
 func (w *World) beyond() bool {
-	return int(w.group.Epoch) > w.opt.Promotions+1 && w.broken == "" || w.group.Seq >= maxSeq-1
+	return int(w.group.Epoch) > w.opt.Promotions+1 && w.broken == ""
 }
 
 // serving returns a group in normal service, or the story of how it failed to come into service.

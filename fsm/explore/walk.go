@@ -89,7 +89,7 @@ func (x *walker) pick(w *World, events []event) (event, bool) {
 			continue
 		}
 		next := *w
-		if next.apply(e) && next.group.Seq < maxSeq-1 && next.group.Epoch < maxEpochs-1 && next.commits < maxCommits {
+		if next.apply(e) && next.group.Epoch < maxEpochs-1 && next.commits < maxCommits {
 			*w = next
 			return e, true
 		}

@@ -43,9 +43,23 @@ type World struct {
 	// What may still happen.
 	faults, commands int
 	diskLost         bool
+	// excused says that something has happened after which a human may have to decide: data was lost, or an operator took
+	// nodes or votes away.
+	excused bool
+	// resting is whether nothing is left to happen by itself, once somebody has looked.
+	resting answer
 	// broken is the promise that the last event broke; "" for none.
 	broken string
 }
+
+// answer is a question's answer, or that nobody has asked yet.
+type answer uint8
+
+const (
+	unasked answer = iota
+	yes
+	no
+)
 
 // newWorld is a group whose nodes have just registered, without data.
 func newWorld(o *Options) World {
