@@ -35,9 +35,9 @@ func (n *Node) rules(f fsm.Files) []hba.Rule {
 			hba.Rule{Type: hba.Local, Databases: []string{hba.All}, Users: []string{n.config().Superuser}, Method: "peer"})
 	}
 	for _, p := range f.Peers {
-		rules = append(rules,
-			n.peer(hba.Replication, p.Host),
-			n.peer("postgres", p.Host))
+		for _, address := range n.peerAddresses(p.Host) {
+			rules = append(rules, n.peer(hba.Replication, address), n.peer("postgres", address))
+		}
 	}
 	return append(rules, hba.Rule{Type: hba.Host, Databases: []string{hba.All}, Users: []string{Prober}, Address: "all", Method: "scram-sha-256"})
 }

@@ -30,6 +30,8 @@ type Node struct {
 	dataMu sync.Mutex
 	data   dataLook
 
+	addresses addresses
+
 	mu       sync.Mutex // guards what follows
 	proc     *pgserver.Process
 	starting bool
