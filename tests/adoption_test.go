@@ -43,7 +43,7 @@ func byHand(t *testing.T, n *cluster.Node, option string, settings ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.WriteFile("data/pg_hba.conf", string(content)+"# ours\nhost all all all trust\n", 0o600)
+	n.WriteFile("data/pg_hba.conf", string(content)+"# ours\nhost all all all trust\nhost replication all all trust\n", 0o600)
 }
 
 // start is what an administrator does to a server by hand.
