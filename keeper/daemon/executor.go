@@ -15,7 +15,7 @@ import (
 // the paces are for what sends none (another server's progress), and idlePace
 // is how soon damage that nobody signals is noticed (a file changed by hand).
 const (
-	firstPace = 20 * time.Millisecond
+	firstPace = 3 * time.Millisecond
 	waitPace  = time.Second
 	failPace  = 2 * time.Second
 	idlePace  = time.Second
@@ -115,6 +115,19 @@ func follows(first, second fsm.StepKind) bool {
 	}
 }
 
+// tells says that a step may change what a report says. A report that says nothing new would be in the way of the next one, and of the decision
+// that waits for that.
+func tells(goal fsm.Goal, kind fsm.StepKind) bool {
+	switch kind {
+	case fsm.StepConfigure:
+		return goal.State.Serves() // with the roles a server may be open
+	case fsm.StepCheckpoint, fsm.StepBeginPromote, fsm.StepEndReceiver, fsm.StepEndBlockers, fsm.StepSlots:
+		return false
+	default:
+		return true
+	}
+}
+
 // do takes one step.
 func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step, log zerolog.Logger) outcome {
 	stepping, err := d.begin(ctx, goal, step)
@@ -127,7 +140,9 @@ func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step, log zerol
 	err = d.Node.Do(stepping, goal, step)
 	d.end()
 	took := time.Since(began)
-	signal(d.kick)
+	if tells(goal, step.Kind) {
+		signal(d.kick)
+	}
 	switch {
 	case err == nil:
 		log.Info().Dur("took_ms", took).Msg("step done")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/autoctl/autoctl/fsm"
 )
@@ -40,8 +41,12 @@ func (d *Daemon) obey(goal fsm.Goal) {
 		r.cancel(errObsolete)
 	}
 	signal(d.wake)
-	signal(d.kick)
+	// The next report says that it was obeyed. Mostly that is the one that says more, and soon.
+	time.AfterFunc(obeyedAfter, func() { signal(d.kick) })
 }
+
+// obeyedAfter is how long a report that says no more than that a goal was obeyed leaves the line to others.
+const obeyedAfter = 50 * time.Millisecond
 
 // confirm notes that the monitor answered with the present goal to a report that
 // was sent after the server was last seen down. Only an answer proves that: a
