@@ -20,7 +20,7 @@ func Rules() []Rule { return append([]Rule(nil), rules...) }
 var rules = []Rule{
 	{
 		Name: "newer_incarnation", Section: "memory", paused: true, unproven: true, fire: (*decider).newerIncarnation,
-		When: "a node has obeyed a monitor of a higher incarnation",
+		When: "a node has obeyed a monitor of a higher incarnation, or a goal of this one that this monitor never gave",
 		Then: "this monitor takes a higher one still, and proves its record anew (S9)",
 	},
 	{
@@ -37,6 +37,11 @@ var rules = []Rule{
 		Name: "proved", Section: "memory", paused: true, unproven: true, fire: (*decider).proved,
 		When: "unproven, and for every configuration the primary and k members have obeyed this incarnation",
 		Then: "the record is current; normal service",
+	},
+	{
+		Name: "retell", Section: "memory", paused: true, fire: (*decider).retell,
+		When: "a node has obeyed a goal that this monitor does not remember, and the record is proved without it",
+		Then: "it is told its goal anew",
 	},
 	{
 		Name: "identified", Section: "service", paused: true, fire: (*decider).identified,

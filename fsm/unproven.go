@@ -2,21 +2,42 @@ package fsm
 
 import "slices"
 
-// newerIncarnation rises above any incarnation that a node has obeyed: this monitor's data is older than the world (S9).
+// newerIncarnation rises above any incarnation that a node has obeyed: this monitor's data is older than the world (S9). So it is where a node has
+// obeyed a goal of the same incarnation that this monitor never gave: goals are stored before they are told.
 func (d *decider) newerIncarnation() bool {
-	top := uint64(0)
+	top, foreign := uint64(0), false
 	for _, n := range d.g.Nodes {
 		if n.Report != nil && n.Heard >= 0 {
 			top = max(top, n.Report.Obeyed.Incarnation)
+			foreign = foreign || n.Report.Obeyed.Incarnation == d.g.Incarnation && d.beyond(&n)
 		}
 	}
-	if top <= d.g.Incarnation {
+	if top < d.g.Incarnation || top == d.g.Incarnation && !foreign {
 		return false
 	}
 	d.g.Incarnation = top + 1
 	d.g.Unproven = true
 	d.event("incarnation", 0, "a node has obeyed incarnation %d: this monitor was restored or replaced", top)
 	return true
+}
+
+// beyond reports whether the node has obeyed a goal that is newer than what this monitor remembers to have told it.
+func (d *decider) beyond(n *Node) bool {
+	return n.Report != nil && n.Heard >= 0 && n.Report.Obeyed.Compare(d.told(n.ID).Stamp) > 0
+}
+
+// retell gives a node its goal anew that was heard only after the record was proved, and obeyed what this monitor does not remember.
+func (d *decider) retell() bool {
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if !d.beyond(n) || d.restamp[n.ID] || n.Goal.State == StateInit || n.Goal.State == "" {
+			continue
+		}
+		d.renew(n)
+		d.event("retold", n.ID, "it has obeyed %v, which this monitor does not remember", n.Report.Obeyed)
+		return true
+	}
+	return false
 }
 
 // learn takes over the newest record that a node remembers, and every number above ours.
