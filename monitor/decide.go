@@ -31,6 +31,9 @@ func (s *Server) workOver(ctx context.Context, conn *pgx.Conn) error {
 	if _, err := conn.Exec(ctx, "set synchronous_commit = on"); err != nil {
 		return fmt.Errorf("prepare to decide: %w", err)
 	}
+	if err := rehearse(ctx, conn); err != nil {
+		return err
+	}
 	for !conn.IsClosed() {
 		k, ok := s.queue.Next(ctx)
 		if !ok {
@@ -74,36 +77,38 @@ var errNoGroup = errors.New("the group is gone")
 // decide lets fsm.Decide look at one group and carries out what it concludes, in the order that safety wants: stored durably, then
 // proved in the incarnation file (S9), then told. It returns when to decide again at the latest; negative for no need.
 func (s *Server) decide(ctx context.Context, conn *pgx.Conn, k groupKey) (time.Duration, error) {
-	tx, err := conn.Begin(ctx)
+	g, untold, err := s.load(ctx, conn, k)
 	if err != nil {
-		return 0, fmt.Errorf("begin decision: %w", err)
-	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
-	g, untold, err := s.load(ctx, tx, k)
-	if err != nil {
+		rollBack(ctx, conn)
 		return 0, err
 	}
 	now := s.now()
 	d := s.c.Decide(g, now)
 	decided := d.Changed || len(d.Events) > 0 || len(d.Answers) > 0 || len(d.Forget) > 0 || len(d.Group.Commands) < len(g.Commands)
+	if !decided && !untold {
+		rollBack(ctx, conn)
+		return s.wakeAfter(d), nil
+	}
+	have, err := s.store(ctx, conn, k, g, d, decided)
+	if err != nil {
+		rollBack(ctx, conn)
+		return 0, err
+	}
 	if decided {
-		if err := s.store(ctx, tx, k, g, d); err != nil {
-			return 0, err
-		}
-		if err := tx.Commit(ctx); err != nil {
-			return 0, fmt.Errorf("commit decision: %w", err)
-		}
 		s.logDecision(k, d)
 	}
-	if decided || untold {
-		if err := s.publish(ctx, conn, k, d); err != nil {
-			return 0, err
-		}
+	if err := s.publish(ctx, conn, k, d, have); err != nil {
+		return 0, err
 	}
+	return s.wakeAfter(d), nil
+}
+
+// wakeAfter is when to decide again at the latest; negative for no need.
+func (s *Server) wakeAfter(d fsm.Decision) time.Duration {
 	if d.Wake <= 0 {
-		return -1, nil
+		return -1
 	}
-	return max(d.Wake.Sub(s.now()), decidePause), nil
+	return max(d.Wake.Sub(s.now()), decidePause)
 }
 
 // stored is what autoctl.group_snapshot adds to a group.
@@ -116,13 +121,10 @@ type stored struct {
 	} `json:"nodes"`
 }
 
-// load locks the group's row and then reads everything, so that nothing read is older than the decision before.
-func (s *Server) load(ctx context.Context, tx pgx.Tx, k groupKey) (g fsm.Group, untold bool, err error) {
+// load locks the group's row and then reads everything, so that nothing read is older than the decision before. It leaves the transaction open.
+func (s *Server) load(ctx context.Context, conn *pgx.Conn, k groupKey) (g fsm.Group, untold bool, err error) {
 	var raw []byte
-	if _, err = tx.Exec(ctx, "select from autoctl.grp where formation = $1 and number = $2 for update", k.Formation, k.Number); err != nil {
-		return g, false, fmt.Errorf("lock group: %w", err)
-	}
-	if err = tx.QueryRow(ctx, "select autoctl.group_snapshot($1, $2)", k.Formation, k.Number).Scan(&raw); err != nil {
+	if err = conn.SendBatch(ctx, loading(k, &raw)).Close(); err != nil {
 		return g, false, fmt.Errorf("read group: %w", err)
 	}
 	if raw == nil {
@@ -169,11 +171,19 @@ func (s *Server) useSettings(g *fsm.Group) {
 	s.views.setTimings(g.Settings)
 }
 
-func (s *Server) store(ctx context.Context, tx pgx.Tx, k groupKey, before fsm.Group, d fsm.Decision) error {
+// store makes a decision durable, or, where there is none, only ends the transaction. It returns what the incarnation file has to say before
+// anybody is told.
+func (s *Server) store(ctx context.Context, conn *pgx.Conn, k groupKey, before fsm.Group, d fsm.Decision, decided bool) (have proof, err error) {
+	if !decided {
+		if err := conn.SendBatch(ctx, ending(&have)).Close(); err != nil {
+			return have, fmt.Errorf("count decisions: %w", err)
+		}
+		return have, nil
+	}
 	d.Group.Nodes = slim(d.Group.Nodes)
 	raw, err := json.Marshal(d)
 	if err != nil {
-		return fmt.Errorf("encode decision: %w", err)
+		return have, fmt.Errorf("encode decision: %w", err)
 	}
 	left := map[int64]bool{}
 	for _, c := range d.Group.Commands {
@@ -185,11 +195,10 @@ func (s *Server) store(ctx context.Context, tx pgx.Tx, k groupKey, before fsm.Gr
 			taken = append(taken, c.ID)
 		}
 	}
-	_, err = tx.Exec(ctx, "select autoctl.store($1, $2, $3, $4::jsonb, $5)", k.Formation, k.Number, s.life, string(raw), taken)
-	if err != nil {
-		return fmt.Errorf("store decision: %w", err)
+	if err := conn.SendBatch(ctx, storing(k, s.life, string(raw), taken, &have)).Close(); err != nil {
+		return have, fmt.Errorf("store decision: %w", err)
 	}
-	return nil
+	return have, nil
 }
 
 // slim leaves out the reports: they are stored already.
@@ -203,11 +212,7 @@ func slim(nodes []fsm.Node) []fsm.Node {
 }
 
 // publish proves the decisions stored so far and lets everybody hear of them.
-func (s *Server) publish(ctx context.Context, conn *pgx.Conn, k groupKey, d fsm.Decision) error {
-	have, _, err := readProof(ctx, conn)
-	if err != nil {
-		return err
-	}
+func (s *Server) publish(ctx context.Context, conn *pgx.Conn, k groupKey, d fsm.Decision, have proof) error {
 	if err := s.proof.Advance(have); err != nil {
 		return err
 	}
@@ -215,19 +220,8 @@ func (s *Server) publish(ctx context.Context, conn *pgx.Conn, k groupKey, d fsm.
 	if err != nil {
 		return fmt.Errorf("encode decision: %w", err)
 	}
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return fmt.Errorf("begin to publish: %w", err)
-	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
-	batch := &pgx.Batch{}
-	// Losing this commit in a crash only means that it is told again.
-	batch.Queue("set local synchronous_commit = off")
-	batch.Queue("select autoctl.publish($1, $2, $3::jsonb)", k.Formation, k.Number, string(raw))
-	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return fmt.Errorf("publish decision: %w", err)
-	}
-	if err := tx.Commit(ctx); err != nil {
+	if err := conn.SendBatch(ctx, publishing(k, string(raw))).Close(); err != nil {
+		rollBack(ctx, conn)
 		return fmt.Errorf("publish decision: %w", err)
 	}
 	return nil
