@@ -105,9 +105,5 @@ func (a *addresses) resolve(ctx context.Context, host string) ([]string, bool) {
 
 // peerAddresses is how a peer is written into pg_hba.conf.
 func (n *Node) peerAddresses(host string) []string {
-	return n.addresses.of(n.closing, host, func(f func(context.Context)) {
-		if n.closing.Err() == nil {
-			n.background.Go(func() { f(n.closing) })
-		}
-	})
+	return n.addresses.of(n.closing, host, n.spawn)
 }
