@@ -10,6 +10,10 @@ var disabling = []string{"damaged_data", "no_data", "half_rewound", "foreign_dat
 // probe, and the standbys' probes; one fresh view vetoes, the standbys' only until node_unreachable_after (S17, S18).
 func (d *decider) failure(p *Node) string {
 	s := d.g.Settings
+	if stoppedOnPurpose(p) {
+		d.refuse(p.ID, true, "start it again with autoctl run, or let another node take over: autoctl perform failover", "it was stopped, as an operator asked")
+		return ""
+	}
 	if d.live(p) {
 		switch r := p.Report; {
 		case r.Server.Status == ServerCrashed:
@@ -48,6 +52,13 @@ func (d *decider) failure(p *Node) string {
 		return "primary_hung"
 	}
 	return "primary_silent"
+}
+
+// stoppedOnPurpose reports whether the last word of a keeper was that it had stopped its server because somebody asked. It stays
+// true however long the node is silent: an operator who wants another primary says so, before or after (H2).
+func stoppedOnPurpose(p *Node) bool {
+	r := p.Report
+	return r != nil && r.Server.Status == ServerStopped && r.Problem != nil && r.Problem.Code == ProblemStopping
 }
 
 // slow says why a primary whose keeper is heard and whose server is down counts as failed: crash recovery takes unknown time, and a server may not

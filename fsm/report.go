@@ -107,3 +107,6 @@ type Problem struct {
 	Text string `json:"text"`
 	Hint string `json:"hint,omitempty"`
 }
+
+// ProblemStopping is the code with which a keeper says that it stops its server in order because somebody asked: never a failure (H2).
+const ProblemStopping = "stopping"

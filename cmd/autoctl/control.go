@@ -31,7 +31,8 @@ func (a *app) stopCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "stop", Short: "Stop the daemon of a data directory, and its PostgreSQL",
 		Long: `Stop the daemon of a data directory, and its PostgreSQL. A primary hands over first if
-somebody can take over; that is never a failover by accident. Waits for the end.`,
+somebody can take over. With --fast it does not, and nobody is promoted in its place until an
+operator says so. Waits for the end.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			mode := stopGraceful
 			switch {
@@ -53,7 +54,7 @@ somebody can take over; that is never a failover by accident. Waits for the end.
 	}
 	t = bindLocal(cmd)
 	cmd.Flags().BoolVar(&fast, "fast", false, "do not hand over; end sessions and stop in order")
-	cmd.Flags().BoolVar(&immediate, "immediate", false, "stop at once, without a checkpoint; the next start recovers")
+	cmd.Flags().BoolVar(&immediate, "immediate", false, "stop at once, without a checkpoint; counts as a crash")
 	cmd.Flags().BoolVar(&only, "keeper-only", false, "end the daemon and leave PostgreSQL running")
 	exclusive(cmd, "fast", "immediate", "keeper-only")
 	return leaf(cmd, cobra.NoArgs)

@@ -89,8 +89,12 @@ func (d *Daemon) announce(mode StopMode) {
 	if mode == StopKeeper {
 		return
 	}
+	code := fsm.ProblemStopping
+	if mode == StopImmediate {
+		code = "stopping_immediately" // for emergencies: it leaves a crash behind, and counts as one
+	}
 	d.problem(problemStop, &fsm.Problem{
-		Code: "stopping",
+		Code: code,
 		Text: fmt.Sprintf("this node is being stopped (%s), as an operator asked", mode),
 		Hint: "start it again with autoctl run",
 	})
