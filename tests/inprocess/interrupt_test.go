@@ -82,6 +82,7 @@ func is(name string, want fsm.State) func(monitorapi.State) bool {
 // TestInterrupted: a keeper that ends between every two steps, and once within
 // each, creates a primary, a standby, promotes, and rejoins all the same.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	a, b := s.node("a"), s.node("b")
 	a.create()

@@ -104,6 +104,7 @@ func ownServer(t *testing.T) *pgtest.Server {
 // TestAdopt: a server that runs with its own data becomes a primary without a
 // restart where it lacks nothing, keeps its data, and gets a standby.
 func TestAdopt(t *testing.T) {
+	t.Parallel()
 	old := ownServer(t)
 	old.Exec("create table t as select 1 as n")
 	s := newSite(t)

@@ -42,6 +42,7 @@ func (n *node) silence() {
 // pair is a site with a primary and a secondary.
 func pair(t *testing.T) (s *site, a, b *node) {
 	t.Helper()
+	t.Parallel()
 	s = newSite(t)
 	began := time.Now()
 	a = s.add("a")

@@ -252,6 +252,7 @@ func (s *site) node(name string) *node {
 		PGData: filepath.Join(dir, "data"), StateDir: filepath.Join(dir, "state"), SocketDir: dir, PGCtl: pgtest.Binaries(s.t).Path("pg_ctl"),
 		Port: pgtest.FreePort(s.t), Listen: "127.0.0.1", Host: "127.0.0.1", Name: name, Formation: "default", Kind: fsm.KindPgsql, Group: -1,
 		Priority: 50, Quorum: true, Monitor: s.uri, Auth: "trust", Database: "postgres",
+		NoSync: true, Overrides: map[string]string{"fsync": "off"}, // processes die here, not machines
 	}}
 	s.nodes = append(s.nodes, n)
 	return n
