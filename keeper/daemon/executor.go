@@ -18,7 +18,7 @@ const (
 	firstPace = 3 * time.Millisecond
 	waitPace  = time.Second
 	failPace  = 2 * time.Second
-	idlePace  = time.Second
+	idlePace  = 2 * time.Second
 )
 
 // outcome is what one look of the executor led to.
