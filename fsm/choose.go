@@ -47,11 +47,7 @@ func (d *decider) choose() bool {
 	if !d.inPhase(PhaseVoting) {
 		return false
 	}
-	all := d.ballots()
-	// Whoever fell silent since takes its vote along, where the others suffice: nobody could fetch from it what it has.
-	if there := slices.DeleteFunc(slices.Clone(all), func(b ballot) bool { return !d.live(b.node) }); d.covered(there) {
-		all = there
-	}
+	all := d.counted(d.ballots())
 	if !d.covered(all) {
 		d.refuse(0, d.hopeless(), "bring a node back, or accept a loss: autoctl perform failover --allow-data-loss",
 			"the votes do not cover the record: %s", d.missing(voters(all)))
@@ -63,7 +59,7 @@ func (d *decider) choose() bool {
 	top := slices.MaxFunc(all, func(a, b ballot) int { return a.at.Compare(b.at) })
 	best, ok := d.best(all)
 	if !ok {
-		if d.wakeVoter(all) {
+		if d.wakeVoter(d.ballots()) {
 			return true
 		}
 		d.refuse(0, true, "autoctl set node candidate-priority, or autoctl perform promotion --name NODE", "nobody who voted may be elected")
@@ -77,6 +73,20 @@ func (d *decider) choose() bool {
 	}
 	d.promote(best.node, all)
 	return true
+}
+
+// counted leaves out votes that would only be waited for. Whoever fell silent since takes its vote along, and so does a stopped old primary, where the
+// others cover the record: nobody could fetch from it what it has, and nothing of that was acknowledged. With consent to a loss the silent are left out anyway.
+func (d *decider) counted(all []ballot) []ballot {
+	heard := slices.DeleteFunc(slices.Clone(all), func(b ballot) bool { return !d.live(b.node) })
+	up := slices.DeleteFunc(slices.Clone(heard), func(b ballot) bool { return b.node.Goal.State == StateDemoted })
+	switch {
+	case d.g.Record.CoveredBy(voters(up)):
+		return up
+	case d.g.Election.AllowDataLoss && len(heard) > 0:
+		return heard
+	}
+	return all
 }
 
 // wakeVoter starts a stopped voter, in recovery, where nobody else may be elected.

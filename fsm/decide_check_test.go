@@ -135,7 +135,7 @@ func checkChoice(t reporter, was Group, d Decision, now Instant) {
 	}
 	votes, top := ballotsOf(was, now, false)
 	if there, best := ballotsOf(was, now, true); was.Record.CoveredBy(there) {
-		votes, top = there, best // whoever fell silent took its vote along
+		votes, top = there, best // whoever fell silent, or is stopped, took its vote along
 	}
 	e := d.Group.Election
 	if e == nil {
@@ -168,7 +168,7 @@ func checkTransitions(t reporter, was Group, d Decision) {
 		state[e.Node] = e.Assigned
 		a, b := groupOf(from), groupOf(e.Assigned)
 		known := slices.ContainsFunc(transitions, func(x transition) bool { return x.from == a && x.to == b })
-		if a != b && !known && e.Rule != "confirm_record" {
+		if a != b && !known && e.Rule != "confirm_record" && e.Rule != "retell" {
 			t.Errorf("node %d: %s -> %s by %s is not in the diagram", e.Node, from, e.Assigned, e.Rule)
 		}
 	}
@@ -183,7 +183,7 @@ func ballotsOf(g Group, now Instant, heard bool) (votes []Member, top Position) 
 			continue
 		}
 		said := r.Vote != nil && r.Vote.Stamp == n.Goal.Stamp && n.Goal.State == StateReportLSN
-		stopped := n.Goal.State == StateDemoted && r.Reached == n.Goal.Stamp && r.Drained != 0
+		stopped := !heard && n.Goal.State == StateDemoted && r.Reached == n.Goal.Stamp && r.Drained != 0
 		forward := n.Goal.State == StateFastForward && n.ID == g.Election.Candidate && r.Obeyed == n.Goal.Stamp
 		if said || stopped || forward {
 			votes = append(votes, Member{n.ID, r.Generation})

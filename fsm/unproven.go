@@ -35,6 +35,14 @@ func (d *decider) retell() bool {
 		}
 		d.renew(n)
 		d.event("retold", n.ID, "it has obeyed %v, which this monitor does not remember", n.Report.Obeyed)
+		if p := d.primary(); p != nil && p.ID != n.ID {
+			switch n.Report.State {
+			case StateMaintenance, StateDropped: // what an operator did to it holds
+				n.Dropping = n.Dropping || n.Report.State == StateDropped
+				d.assign(n, d.unchanged(p, n), "as it was before this monitor was restored")
+			default:
+			}
+		}
 		return true
 	}
 	return false
