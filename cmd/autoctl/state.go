@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/monitorapi"
@@ -51,6 +52,24 @@ func writeState(w io.Writer, s monitorapi.State) {
 		}
 		writeFormation(w, f)
 	}
+	if note := deciderNote(s.Monitor); note != "" {
+		fmt.Fprintf(w, "\n%s\n", note)
+	}
+}
+
+// deciderSilent is the age of the decision loop's last sign of life, one a second, from which people should know of it.
+const deciderSilent = 5 * time.Second
+
+// deciderNote warns of a monitor whose PostgreSQL answers while nobody decides: what is shown is old, and nothing fails over.
+func deciderNote(m monitorapi.MonitorState) string {
+	const hint = "nothing is decided and nobody fails over until its \"autoctl run\" is back"
+	switch age := time.Duration(m.DeciderAgeMS) * time.Millisecond; {
+	case age < 0:
+		return "The monitor's autoctl process has not been heard since its PostgreSQL started: " + hint + "."
+	case age > deciderSilent:
+		return fmt.Sprintf("The monitor's autoctl process was last heard %d s ago: %s.", int(age.Seconds()), hint)
+	}
+	return ""
 }
 
 func writeFormation(w io.Writer, f monitorapi.FormationState) {
