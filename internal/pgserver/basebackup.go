@@ -80,6 +80,9 @@ func BaseBackup(ctx context.Context, b Binaries, c BackupConfig) error {
 	if _, err := b.Run(ctx, t); err != nil {
 		return fmt.Errorf("copy %s: %w", c.Staging.DataDir, err)
 	}
+	if err := c.sync(); err != nil {
+		return fmt.Errorf("sync copy: %w", err)
+	}
 	if c.Finish != nil {
 		if err := c.Finish(c.Staging.Dir); err != nil {
 			return fmt.Errorf("finish copy: %w", err)
@@ -139,10 +142,24 @@ func (c BackupConfig) prepareTargets() error {
 	return nil
 }
 
+// sync makes the copy durable, wherever its parts are, before it is marked as
+// complete.
+func (c BackupConfig) sync() error {
+	if c.NoSync {
+		return nil
+	}
+	paths := []string{c.Staging.Dir, c.Staging.WALDir}
+	for _, ts := range c.Tablespaces {
+		paths = append(paths, CopyTablespace{Location: ts.Location}.staged())
+	}
+	return disk.SyncFileSystems(paths...)
+}
+
 func (c BackupConfig) args() []string {
 	args := []string{
 		"--pgdata=" + c.Staging.Dir, "--dbname=" + c.Source, "--no-password",
 		"--format=plain", "--wal-method=stream", "--checkpoint=fast", "--progress", "--verbose",
+		"--no-sync", // see sync
 	}
 	if c.Slot != "" {
 		args = append(args, "--slot="+c.Slot)
@@ -152,9 +169,6 @@ func (c BackupConfig) args() []string {
 	}
 	if c.Staging.WALDir != "" {
 		args = append(args, "--waldir="+c.Staging.WALDir)
-	}
-	if c.NoSync {
-		args = append(args, "--no-sync")
 	}
 	for _, ts := range c.Tablespaces {
 		staged := CopyTablespace{Location: ts.Location}.staged()
