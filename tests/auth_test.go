@@ -185,22 +185,28 @@ func diverge(t *testing.T, n *cluster.Node) {
 	n.Crash()
 }
 
-// TestAuthPasswords runs a pair with passwords on every connection: a base
-// backup, streaming, a hand-over, a failover and a rewind, and nowhere a password
-// that does not belong there.
+// TestAuthPasswords runs a pair with passwords on every connection, encrypted and
+// with the authority of every certificate checked: a base backup, streaming,
+// a hand-over, a failover and a rewind, and nowhere a password that does not
+// belong there.
 func TestAuthPasswords(t *testing.T) {
 	watch := watchArguments()
-	c := cluster.NewWith(t, passwordSetup("--no-ssl"))
+	a := newAuthority(t)
+	setup := passwordSetup()
+	passwords := setup.Flags
+	setup.Flags = func(n *cluster.Node) []string { return append(passwords(n), a.server(n, "verify-ca")...) }
+	setup.Options = "sslmode=verify-ca&sslrootcert=" + a.File
+	c := cluster.NewWith(t, setup)
 	n1 := c.Add("n1")
 	c.Wait(patience, cluster.States{"n1": cluster.Single})
 	n1.AdmitSuperuser()
-	n1.Admit("host all app all scram-sha-256")
+	n1.Admit("hostssl all app all scram-sha-256")
 	n2 := c.Add("n2")
 	c.Wait(patience, cluster.States{"n1": cluster.Primary, "n2": cluster.Secondary})
 	c.Right(patience)
 	n1.SQL("create role app login password 'app'")
 	n1.SQL("grant all on schema public to app")
-	w := c.WriterOf(ledger.Config{URI: fmt.Sprintf("postgresql://app:app@%s:%d,%s:%d/postgres?sslmode=disable", n1.Addr, n1.Port, n2.Addr, n2.Port)})
+	w := c.WriterOf(ledger.Config{URI: fmt.Sprintf("postgresql://app:app@%s:%d,%s:%d/postgres?sslmode=verify-ca&sslrootcert=%s", n1.Addr, n1.Port, n2.Addr, n2.Port, a.File)})
 
 	t.Log("every connection of autoctl's roles asks for the password")
 	for _, n := range []*cluster.Node{n1, n2} {
@@ -214,6 +220,7 @@ func TestAuthPasswords(t *testing.T) {
 			}
 		}
 	}
+	encrypted(t, c, "verify-ca", n1, n2)
 	c.Failover()
 	c.Wait(patience, cluster.States{"n2": cluster.Primary, "n1": cluster.Secondary})
 

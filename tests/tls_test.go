@@ -198,42 +198,23 @@ func TestTLSSelfSigned(t *testing.T) {
 	mentions(t, said, "autoctl_node", "sslmode=require")
 }
 
-// TestTLSVerifyFull runs a pair with certificates of an authority, and everybody
-// checks that who answers is who was meant. The nodes prove by certificate, too,
-// who they are.
+// TestTLSVerifyFull runs a pair with certificates of an authority: everybody
+// checks that who answers is who was meant, and the nodes prove by certificate
+// who they are. (TestAuthPasswords checks the authority alone.)
 func TestTLSVerifyFull(t *testing.T) {
-	for _, auth := range []string{"trust", "cert"} {
-		t.Run(auth, func(t *testing.T) { verified(t, auth, "verify-full") })
-	}
-}
-
-// TestTLSVerifyCA checks the authority alone, with passwords.
-func TestTLSVerifyCA(t *testing.T) { verified(t, "scram-sha-256", "verify-ca") }
-
-func verified(t *testing.T, auth, mode string) {
+	const mode = "verify-full"
 	a := newAuthority(t)
-	setup := cluster.Setup{Options: "sslmode=" + mode + "&sslrootcert=" + a.File}
-	if auth == "scram-sha-256" {
-		setup = passwordSetup()
-		setup.Options = "sslmode=" + mode + "&sslrootcert=" + a.File
-	}
-	if auth == "cert" {
-		cert, key := a.issue("autoctl_node", time.Hour)
-		for name, content := range map[string]string{"client.crt": cert, "client.key": key} {
-			if err := os.WriteFile(filepath.Join(a.Dir, name), []byte(content), 0o644); err != nil {
-				t.Fatal(err)
-			}
+	cert, key := a.issue("autoctl_node", time.Hour)
+	for name, content := range map[string]string{"client.crt": cert, "client.key": key} {
+		if err := os.WriteFile(filepath.Join(a.Dir, name), []byte(content), 0o644); err != nil { //nolint:gosec // every node shows it
+			t.Fatal(err)
 		}
-		setup.Options += "&sslcert=" + filepath.Join(a.Dir, "client.crt") + "&sslkey=" + filepath.Join(a.Dir, "client.key")
 	}
-	passwords := setup.Flags
-	setup.Flags = func(n *cluster.Node) []string {
-		if passwords != nil {
-			return append(passwords(n), a.server(n, mode)...)
-		}
-		return append([]string{"--auth", auth}, a.server(n, mode)...)
-	}
-	c := cluster.NewWith(t, setup)
+	c := cluster.NewWith(t, cluster.Setup{
+		Options: "sslmode=verify-full&sslrootcert=" + a.File +
+			"&sslcert=" + filepath.Join(a.Dir, "client.crt") + "&sslkey=" + filepath.Join(a.Dir, "client.key"),
+		Flags: func(n *cluster.Node) []string { return append([]string{"--auth", "cert"}, a.server(n, mode)...) },
+	})
 	n1, n2, w := pair(t, c, "sslmode=verify-full&sslrootcert="+a.File)
 	if got := monitorSSL(t, c); got != "on" {
 		t.Errorf("ssl of the monitor is %s", got)
