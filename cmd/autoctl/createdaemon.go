@@ -62,6 +62,7 @@ func (a *app) createMonitor() *cobra.Command {
 				return attempt(err, "create monitor")
 			}
 			if err := a.makeMonitor(cmd.Context(), l, andRun); err != nil {
+				l.forgetPassword()
 				return attempt(err, "create monitor in %s", l.PostgreSQL.PGData)
 			}
 			if !andRun {
@@ -103,6 +104,7 @@ func (a *app) makeMonitor(ctx context.Context, l *loaded, andRun bool) error {
 	if err != nil {
 		return err
 	}
+	config.LeaveRunning = andRun // the daemon, which follows at once, adopts it
 	if err := monitor.Create(ctx, config); err != nil {
 		return err
 	}
@@ -196,6 +198,7 @@ What was interrupted goes on with the same command, or with "autoctl run".`,
 				return attempt(err, "create postgres")
 			}
 			if err := a.makePostgres(cmd.Context(), l, andRun); err != nil {
+				l.forgetPassword()
 				return attempt(err, "create postgres in %s", l.PostgreSQL.PGData)
 			}
 			if !andRun {
