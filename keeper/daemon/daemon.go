@@ -40,6 +40,8 @@ type Daemon struct {
 	stop chan StopMode // asked stops, strongest last
 	swap chan struct{} // the monitor was exchanged: sessions begin anew
 
+	waits waits
+
 	mu      sync.Mutex // guards what follows, and orders goals: see obey
 	monitor Monitor
 	running *running

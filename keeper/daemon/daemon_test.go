@@ -502,3 +502,37 @@ func TestDaemon_Dropped(t *testing.T) {
 		w.cancel()
 	})
 }
+
+// TestDaemon_PassingProblem: what every failover has for a moment is shown only
+// when it lasts.
+func TestDaemon_PassingProblem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		code := "upstream_unreachable"
+		w := start(t, func(fsm.Goal, fsm.Facts) []fsm.Step {
+			mu.Lock()
+			defer mu.Unlock()
+			return []fsm.Step{{Kind: fsm.StepWait, Problem: &fsm.Problem{Code: code}}}
+		})
+		w.push(goal(1, fsm.StateCatchingUp))
+		<-time.After(500 * time.Millisecond)
+		synctest.Wait()
+		if p := w.monitor.last().Problem; p != nil {
+			t.Errorf("shown at once: %+v", p)
+		}
+		<-time.After(2 * time.Second)
+		synctest.Wait()
+		if p := w.monitor.last().Problem; p == nil || p.Code != code {
+			t.Errorf("not shown although it lasts: %+v", p)
+		}
+		mu.Lock()
+		code = "no_room"
+		mu.Unlock()
+		<-time.After(2 * time.Second)
+		synctest.Wait()
+		if p := w.monitor.last().Problem; p == nil || p.Code != "no_room" {
+			t.Errorf("problem %+v", p)
+		}
+		_ = w.finish()
+	})
+}

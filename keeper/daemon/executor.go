@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -79,7 +80,7 @@ func (d *Daemon) advance(ctx context.Context, goal fsm.Goal) outcome {
 	}
 	switch step := steps[0]; step.Kind {
 	case fsm.StepWait, fsm.StepRefuse:
-		d.problem(problemPlan, step.Problem)
+		d.problem(problemPlan, d.waits.lasting(step.Problem))
 		d.problem(problemStep, nil)
 		d.Log.Debug().Stringer("goal", goal.Stamp).Str("step", string(step.Kind)).Str("reason", step.Reason).Msg("waiting")
 		return waiting
@@ -95,6 +96,35 @@ func (d *Daemon) advance(ctx context.Context, goal fsm.Goal) outcome {
 		}
 		return progressed
 	}
+}
+
+// waits remembers for how long a plan has been waiting with the same problem. It
+// is the executor's own.
+type waits struct {
+	code  string
+	since time.Time
+}
+
+// passing are the problems that every failover and every start has for a
+// moment, and worth showing only when they last.
+var passing = []string{"needs_monitor", "upstream_unreachable", "upstream_not_ready"}
+
+// passes is how long a passing problem may take to pass.
+const passes = time.Second
+
+// lasting returns the problem to show: p, unless it may pass by itself.
+func (w *waits) lasting(p *fsm.Problem) *fsm.Problem {
+	if p == nil {
+		*w = waits{}
+		return nil
+	}
+	if w.code != p.Code {
+		*w = waits{code: p.Code, since: time.Now()}
+	}
+	if slices.Contains(passing, p.Code) && time.Since(w.since) < passes {
+		return nil
+	}
+	return p
 }
 
 // follows says that a plan's next step may be taken without another look: the
@@ -146,7 +176,7 @@ func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step, log zerol
 	switch {
 	case err == nil:
 		log.Info().Dur("took_ms", took).Msg("step done")
-		d.problem(problemPlan, nil)
+		d.problem(problemPlan, d.waits.lasting(nil))
 		d.problem(problemStep, nil)
 		return progressed
 	case errors.Is(context.Cause(stepping), errObsolete):
@@ -163,7 +193,7 @@ func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step, log zerol
 
 // reach records that the goal holds, durably, before anybody is told.
 func (d *Daemon) reach(goal fsm.Goal) outcome {
-	d.problem(problemPlan, nil)
+	d.problem(problemPlan, d.waits.lasting(nil))
 	d.problem(problemStep, nil)
 	mem := d.Store.Get()
 	if mem.Reached == goal.Stamp && mem.State == mem.Effective(goal).State {
