@@ -272,6 +272,9 @@ func TestAuthWrongPasswords(t *testing.T) {
 		t.Error("create with a wrong password made a data directory")
 	}
 	mentions(t, r.Stderr, "create postgres in "+n3.PGDATA(), "autoctl_node", "PGPASSWORD")
+	if _, err := os.Lstat(filepath.Join(n3.Dir, "config", "autoctl", n3.PGDATA(), "password")); err == nil {
+		t.Error("create with a wrong password kept the other one")
+	}
 
 	t.Log("a password in the monitor's URI is refused, and not repeated")
 	uri := strings.Replace(c.MonitorURI(), "autoctl_node@", "autoctl_node:sEcret@", 1)

@@ -65,6 +65,8 @@ type config struct {
 type loaded struct {
 	config
 	values map[string]string
+	// keptPassword is the file that create wrote a password into; empty for none.
+	keptPassword string
 }
 
 // load reads a configuration: defaults, then the file at path (which may be missing when create is set), then the environment,

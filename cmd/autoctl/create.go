@@ -201,9 +201,16 @@ func (l *loaded) keepPassword(password string) error {
 	if err := replaceFile(path, []byte(password+"\n")); err != nil {
 		return fail(classPrecondition, "", "keep the password: %w", err)
 	}
-	l.Auth.PasswordFile = path
+	l.Auth.PasswordFile, l.keptPassword = path, path
 	l.set("auth.password_file", path)
 	return nil
+}
+
+// forgetPassword removes what keepPassword wrote, for a create that was refused and leaves nothing behind.
+func (l *loaded) forgetPassword() {
+	if l.keptPassword != "" {
+		_ = os.Remove(l.keptPassword) // mode 0600, and written again by the next attempt
+	}
 }
 
 // readPassword reads the first line of a password file that only its owner can read.
