@@ -174,7 +174,7 @@ func TestCreate_Refusals(t *testing.T) {
 			cfg.SSL.Cert = "/x/server.crt"
 		}, keeper.CodeConfig},
 		"priority":      {func(_ *testing.T, cfg *keeper.Config) { cfg.Priority = 101 }, keeper.CodeConfig},
-		"damaged state": {func(t *testing.T, cfg *keeper.Config) { write(t, cfg.StateDir, state.FileName, "{") }, keeper.CodeState},
+		"damaged state": {func(t *testing.T, cfg *keeper.Config) { t.Helper(); write(t, cfg.StateDir, state.FileName, "{") }, keeper.CodeState},
 		"second keeper": {func(t *testing.T, cfg *keeper.Config) {
 			t.Helper()
 			l, err := state.Acquire(cfg.StateDir)
