@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/pgserver"
@@ -186,27 +185,18 @@ func (n *Node) effective(ctx context.Context, r rendered, recovery bool) bool {
 // sees says whether a new session would have the configuration. The postmaster tells its children to read it when it has read it itself, so our
 // session, which is asked first because it costs no process, shows that a reload has begun. It ends before the postmaster serves anybody: one
 // answer to a new connection after that proves that pg_hba.conf was read as well, and that every child has been told.
-//
-// In recovery there is no time for that, for it takes a process, and a vote needs less: that the startup process will read its configuration before it
-// asks for another receiver, which it is told directly. A promotion is asked of the postmaster too, which tells all its children of the reload first.
 func (n *Node) sees(ctx context.Context, r rendered) bool {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var print, sync, source string
-	var startup int
 	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		return c.QueryRow(ctx, `select coalesce(current_setting('autoctl.fingerprint', true), ''), current_setting('synchronous_standby_names'), current_setting('primary_conninfo'),
-			coalesce((select pid from pg_stat_activity where backend_type = 'startup'), 0)`).
-			Scan(&print, &sync, &source, &startup)
+		return c.QueryRow(ctx, `select coalesce(current_setting('autoctl.fingerprint', true), ''), current_setting('synchronous_standby_names'), current_setting('primary_conninfo')`).
+			Scan(&print, &sync, &source)
 	})
 	if err != nil || print != r.print || sync != r.params["synchronous_standby_names"] || source != r.params["primary_conninfo"] {
 		return false
 	}
-	if startup != 0 {
-		if told, err := n.signalChild(startup, unix.SIGHUP); err != nil || !told {
-			return false
-		}
-	} else if status := n.handshake(ctx).Status; !status.Serving() {
+	if status := n.handshake(ctx).Status; !status.Serving() {
 		return false
 	}
 	n.mu.Lock()
