@@ -8,11 +8,13 @@ import (
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/tests/cluster"
+	"github.com/autoctl/autoctl/tests/machine"
 )
 
 // TestFastForward tells of a candidate that lacks rows which another standby
 // has: it fetches them before it serves.
 func TestFastForward(t *testing.T) {
+	machine.NeedLinks(t)
 	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()
@@ -64,6 +66,7 @@ func TestFastForward(t *testing.T) {
 // TestElectionWaits tells of the only node left that does not hold everything:
 // however good its priority is, it does not serve, and explain says why.
 func TestElectionWaits(t *testing.T) {
+	machine.NeedLinks(t)
 	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()
@@ -92,6 +95,7 @@ func TestElectionWaits(t *testing.T) {
 // and then cannot reach it: where no standby is asked for, it serves alone after
 // a while, and the group recovers with the link.
 func TestHeirWithoutFollower(t *testing.T) {
+	machine.NeedLinks(t)
 	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()
@@ -112,6 +116,7 @@ func TestHeirWithoutFollower(t *testing.T) {
 // TestHostCutOff tells of hosts that vanish from the network and come back, the
 // primary's and the standby's, and of the link between the two.
 func TestHostCutOff(t *testing.T) {
+	machine.NeedLinks(t)
 	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()
@@ -171,6 +176,7 @@ func TestFrozenHost(t *testing.T) {
 // forced, acknowledged rows are lost, the system says so, and the checker finds
 // them; if it did not, its silence elsewhere would mean nothing.
 func TestNegativeControl(t *testing.T) {
+	machine.NeedLinks(t)
 	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -56,8 +57,8 @@ func (h *Host) User() string {
 	if h.lab.cred != nil {
 		return ServerUser
 	}
-	if u := os.Getenv("USER"); u != "" {
-		return u
+	if u, err := user.Current(); err == nil {
+		return u.Username
 	}
 	return strconv.Itoa(os.Geteuid())
 }

@@ -77,7 +77,7 @@ func New(t testing.TB) *Lab {
 		case <-done:
 		}
 	}()
-	if os.Geteuid() == 0 && os.Getenv("AUTOCTL_TEST_NETWORK") != "loopback" {
+	if wantsNetwork() {
 		n, err := newNetwork(l.name)
 		if err != nil {
 			t.Logf("no network namespaces, using loopback: %v", err)
@@ -108,6 +108,23 @@ func serverCredential() (*credential, error) {
 // host and goes away with the laboratory.
 func (l *Lab) Dir() string { return l.dir }
 
+// wantsNetwork reports whether laboratories get network namespaces where the
+// machine has what that takes.
+func wantsNetwork() bool {
+	return os.Geteuid() == 0 && os.Getenv("AUTOCTL_TEST_NETWORK") != "loopback"
+}
+
+const noLinks = "needs network namespaces: run as root, with iproute2 and nftables installed"
+
+// NeedLinks skips the test, before anything is built for it, where hosts and
+// links certainly cannot be cut; [Lab.NeedLinks] knows for sure.
+func NeedLinks(t testing.TB) {
+	t.Helper()
+	if !wantsNetwork() {
+		t.Skip(noLinks)
+	}
+}
+
 // HasLinks reports whether hosts have network links of their own.
 func (l *Lab) HasLinks() bool { return l.net != nil }
 
@@ -115,7 +132,7 @@ func (l *Lab) HasLinks() bool { return l.net != nil }
 func (l *Lab) NeedLinks() {
 	l.t.Helper()
 	if !l.HasLinks() {
-		l.t.Skip("needs network namespaces: run as root, with iproute2 and nftables installed")
+		l.t.Skip(noLinks)
 	}
 }
 

@@ -132,6 +132,7 @@ func (p *pair) verify(w *ledger.Writer) ledger.Verdict {
 // TestPlain_CutHealFreeze: with synchronous replication every fault stops
 // acknowledgements, every end of it brings them back, and nothing is lost.
 func TestPlain_CutHealFreeze(t *testing.T) {
+	machine.NeedLinks(t)
 	p := newPair(t, true)
 	p.lab.NeedLinks()
 	w := p.writer()
