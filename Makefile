@@ -33,11 +33,11 @@ deps: ## install what the tests and the demo need (Debian packages; as root)
 
 .PHONY: build
 build: ## build bin/autoctl
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/autoctl ./cmd/autoctl
+	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/autoctl ./cmd/autoctl
 
 .PHONY: build-race
 build-race: ## build bin/autoctl-race, with the race detector
-	$(GO) build -race -ldflags '$(LDFLAGS)' -o $(BIN)/autoctl-race ./cmd/autoctl
+	$(GO) build -race -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/autoctl-race ./cmd/autoctl
 
 .PHONY: fmt-check
 fmt-check: ## fail when gofmt would change a file

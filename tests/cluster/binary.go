@@ -25,7 +25,7 @@ func installBinary(t testing.TB, dir string) string {
 		}
 		return path
 	}
-	if out, err := exec.Command("go", "build", "-race", "-o", path, command).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-race", "-buildvcs=false", "-o", path, command).CombinedOutput(); err != nil {
 		t.Fatalf("build autoctl: %v\n%s", err, out)
 	}
 	if err := os.Chmod(path, 0o755); err != nil {
