@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/autoctl/autoctl/tests/machine"
 )
@@ -50,8 +51,30 @@ func (n *Node) AdmitSuperuser() {
 }
 
 // Admit puts lines at the top of the user's own part of the node's pg_hba.conf,
-// before those that initdb wrote, and has a running server read it.
+// before those that initdb wrote, and has a running server read it. A keeper that
+// writes its own part at the same moment may undo that, as with any two editors of
+// one file: the lines are put in until they have stayed for a while.
 func (n *Node) Admit(lines ...string) {
+	n.c.t.Helper()
+	n.admit(lines)
+	since := time.Now()
+	n.c.Await(20*time.Second, "pg_hba.conf keeps its lines", func(context.Context) error {
+		content, err := os.ReadFile(filepath.Join(n.PGDATA(), "pg_hba.conf"))
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(string(content), strings.Join(lines, "\n")+"\n") {
+			n.admit(lines)
+			since = time.Now()
+		}
+		if stayed := time.Since(since); stayed < time.Second {
+			return fmt.Errorf("they have stayed for %v", stayed)
+		}
+		return nil
+	})
+}
+
+func (n *Node) admit(lines []string) {
 	n.c.t.Helper()
 	path := filepath.Join(n.PGDATA(), "pg_hba.conf")
 	content, err := os.ReadFile(path)
