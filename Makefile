@@ -61,11 +61,11 @@ unit: ## unit tests without the race detector (fast)
 
 .PHONY: race
 race: ## unit tests with the race detector
-	$(GO) test -race -timeout 10m -run '$(RUN)' $(UNIT)
+	$(GO) test -race -timeout 20m -run '$(RUN)' $(UNIT)
 
 .PHONY: scenarios
 scenarios: deps build-race ## scenarios on real PostgreSQL (RUN=regexp picks some)
-	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl-race $(GO) test -race -count=1 -p 1 -timeout 14m -run '$(RUN)' $(SCENARIOS)
+	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl-race $(GO) test -race -count=1 -p 1 -timeout 30m -run '$(RUN)' $(SCENARIOS)
 
 .PHONY: explore
 explore: ## search the state space of the decisions for EXPLORE_TIME (30m)
