@@ -37,6 +37,7 @@ func TestServerDies(t *testing.T) {
 	t.Log("a primary's postmaster that is killed is followed by the standby")
 	killed := w.Elapsed()
 	n1.KillPostmaster()
+	c.Await(soon, "n2 serves", func(context.Context) error { return serves(c, "n2") })
 	c.Writes(w, soon)
 	t.Logf("%v without an acknowledged write", w.LongestGap(killed).Length.Round(time.Millisecond))
 	c.Await(late, "the group has recovered", func(context.Context) error { return recovered(c) })
