@@ -16,6 +16,7 @@ GOLANGCI_VERSION := v2.15.0
 # What is ours and needs no servers on a network; the scenarios are the rest.
 UNIT      = $(shell $(GO) list ./... | grep -v '^$(MODULE)/tests')
 SCENARIOS = ./tests/...
+PURE      = $(MODULE)/fsm $(MODULE)/fsm/explore
 
 # Options of the targets that take some.
 RUN           ?= .
@@ -53,7 +54,7 @@ tidy-check: ## fail when go.mod or go.sum are not tidy
 	$(GO) mod tidy -diff
 
 .PHONY: test
-test: deps fmt-check vet tidy-check race scenarios ## everything that must pass: formatting, vet, unit tests and scenarios
+test: deps fmt-check vet tidy-check decisions race scenarios ## everything that must pass: formatting, vet, unit tests and scenarios
 
 .PHONY: unit
 unit: ## unit tests without the race detector (fast)
@@ -61,11 +62,16 @@ unit: ## unit tests without the race detector (fast)
 
 .PHONY: race
 race: ## unit tests with the race detector
-	$(GO) test -race -timeout 20m -run '$(RUN)' $(UNIT)
+	$(GO) test -race -timeout 30m -run '$(RUN)' $(filter-out $(PURE),$(UNIT))
+
+# Decisions are pure and start no goroutine, and their search is ten times as slow under the race detector.
+.PHONY: decisions
+decisions: ## the decisions, and the minute's search of their states
+	$(GO) test -timeout 30m -run '$(RUN)' $(PURE)
 
 .PHONY: scenarios
 scenarios: deps build-race ## scenarios on real PostgreSQL (RUN=regexp picks some)
-	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl-race $(GO) test -race -count=1 -p 1 -timeout 30m -run '$(RUN)' $(SCENARIOS)
+	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl-race $(GO) test -race -count=1 -p 1 -timeout 45m -run '$(RUN)' $(SCENARIOS)
 
 .PHONY: explore
 explore: ## search the state space of the decisions for EXPLORE_TIME (30m)
