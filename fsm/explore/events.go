@@ -174,8 +174,8 @@ func (w *World) still() bool {
 func (w *World) deliver() {
 	c := canons.Get().(*canon)
 	defer canons.Put(c)
-	for again := true; again; {
-		again = false
+	for range 40 {
+		again := false
 		for i := range w.n {
 			if w.reply(i) {
 				w.acknowledge()
@@ -189,7 +189,11 @@ func (w *World) deliver() {
 				again = w.hear(i, r) || again
 			}
 		}
+		if !again {
+			return
+		}
 	}
+	w.breakPromise("P3: the monitor and the keepers answer each other without an end")
 }
 
 func (w *World) applyNormal(k kind, a int) bool {

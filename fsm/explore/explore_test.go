@@ -35,6 +35,9 @@ func judge(t *testing.T, search string, o Options, began time.Time, r Result) {
 	if r.Violation != "" {
 		t.Fatalf("%s\n%s", r.Violation, r.Story)
 	}
+	if raceEnabled {
+		search += "-race"
+	}
 	if least := floor(t, search); r.States < least {
 		t.Errorf("%s: %d states, fewer than the %d committed in testdata/floor.txt", search, r.States, least)
 	}
@@ -74,24 +77,48 @@ type search struct {
 	run     func(Options) Result
 }
 
+// searches are the minute's version, chosen by what they reach and not by time. The first three end when no new state is left.
 func searches() []search {
+	prompt := Options{Nodes: 2, Promotions: 2, Prompt: true, Merge: true, Heal: true}
+	with := func(faults, commits, commands int) Options {
+		o := prompt
+		o.Faults, o.Commits, o.Commands = faults, commits, commands
+		return o
+	}
+	breadth := func(limit int) func(Options) Result {
+		return func(o Options) Result { return Breadth(o, scale(limit)) }
+	}
+	walks := func(count, length int) func(Options) Result {
+		return func(o Options) Result { return Walks(o, 1, scale(count), length) }
+	}
+	three := with(2, 2, 1)
+	three.Nodes = 3
+	late := with(2, 2, 1)
+	late.Prompt = false
+	walk := Options{Nodes: 2, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true, Heal: true}
+	walk3 := walk
+	walk3.Nodes = 3
 	return []search{
-		{"two", Options{Nodes: 2, Faults: 1, Commits: 1, Promotions: 2, Commands: 0, Merge: true, Heal: true}, func(o Options) Result { return Breadth(o, scale(100000)) }},
-		{"three", Options{Nodes: 3, Faults: 2, Commits: 2, Promotions: 2, Commands: 1, Merge: true, Heal: true}, func(o Options) Result { return Breadth(o, scale(100000)) }},
-		{"walks-two", Options{Nodes: 2, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true, Heal: true}, func(o Options) Result { return Walks(o, 1, scale(8000), 120) }},
-		{"walks-three", Options{Nodes: 3, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true, Heal: true}, func(o Options) Result { return Walks(o, 2, scale(8000), 160) }},
+		{"two-commits", with(1, 3, 0), breadth(1 << 20)},
+		{"two-writes", with(0, 3, 1), breadth(1 << 20)},
+		{"two-commands", with(0, 1, 2), breadth(1 << 20)},
+		{"two", with(1, 1, 1), breadth(20000)},
+		{"two-late", late, breadth(5000)},
+		{"three", three, breadth(5000)},
+		{"walks-two", walk, walks(800, 120)},
+		{"walks-three", walk3, walks(800, 160)},
 	}
 }
 
 // scale makes a search smaller under the race detector, which is an order slower.
 func scale(n int) int {
 	if raceEnabled {
-		return n / 10
+		return min(n/10, 2000)
 	}
 	return n
 }
 
-// TestExploreLong searches for AUTOCTL_EXPLORE: first breadth-first with wider bounds, then in walks from ever new seeds.
+// TestExploreLong searches for AUTOCTL_EXPLORE: in walks from ever new seeds; what it finds names its seed.
 func TestExploreLong(t *testing.T) {
 	limit, err := time.ParseDuration(os.Getenv("AUTOCTL_EXPLORE"))
 	if err != nil {

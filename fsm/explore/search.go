@@ -158,7 +158,9 @@ func (w *World) beyond() bool {
 
 // serving returns a group in normal service, or the story of how it failed to come into service.
 func serving(o *Options, r *healer) (World, string) {
-	w := newWorld(o)
+	right := *o
+	right.broken, right.decide, right.plan = 0, nil, nil // what is broken on purpose breaks later
+	w := newWorld(&right)
 	var c canon
 	var last World
 	text := ""
@@ -169,7 +171,8 @@ func serving(o *Options, r *healer) (World, string) {
 	if why != "" {
 		return w, why + "\n" + text
 	}
-	last.faults, last.commands = o.Faults, o.Commands
+	o.defaults()
+	last.opt, last.faults, last.commands = o, o.Faults, o.Commands
 	return last, ""
 }
 
