@@ -23,35 +23,6 @@ func decideOn(change func(*fsm.Group)) func(fsm.Group, fsm.Instant) fsm.Decision
 	}
 }
 
-// staleVote: a vote need not quote the present election (S5).
-func staleVote(g *fsm.Group) {
-	for i := range g.Nodes {
-		n := &g.Nodes[i]
-		if n.Report == nil || n.Report.Vote == nil || n.Goal.State != fsm.StateReportLSN {
-			continue
-		}
-		n.Report.Vote = &fsm.Vote{Stamp: n.Goal.Stamp, Position: n.Report.Vote.Position}
-		n.Report.Obeyed, n.Report.Reached, n.Report.State = n.Goal.Stamp, n.Goal.Stamp, fsm.StateReportLSN
-		n.Report.Server = fsm.Server{Status: fsm.ServerRunning, Recovery: true, Timeline: n.Report.Vote.Position.Timeline}
-	}
-}
-
-// lenOnly: positions are ordered by length alone (S6).
-func lenOnly(g *fsm.Group) {
-	for i := range g.Nodes {
-		r := g.Nodes[i].Report
-		if r == nil {
-			continue
-		}
-		r.Position.Epoch = 1
-		if r.Vote != nil {
-			v := *r.Vote
-			v.Position.Epoch = 1
-			r.Vote = &v
-		}
-	}
-}
-
 // ignoreK0: a primary without a synchronous standby may be succeeded like any other (S4).
 func ignoreK0(g fsm.Group, at fsm.Instant) fsm.Decision {
 	changed := map[uint64]fsm.Configuration{}
@@ -75,16 +46,6 @@ func ignoreK0(g fsm.Group, at fsm.Instant) fsm.Decision {
 		if was, ok := changed[c.Seq]; ok {
 			d.Group.Record[i] = was
 		}
-	}
-	return d
-}
-
-// promoReplace: the record is replaced when a candidate is chosen, not when it has settled (S4).
-func promoReplace(g fsm.Group, at fsm.Instant) fsm.Decision {
-	before := g.Epoch
-	d := fsm.Decide(g, at)
-	if d.Group.Epoch > before {
-		d.Group.Record = slices.Clone(d.Group.Record[len(d.Group.Record)-1:])
 	}
 	return d
 }
@@ -149,43 +110,40 @@ func minority(g fsm.Group, at fsm.Instant) fsm.Decision {
 	return d
 }
 
-// notFinal: a restarted standby votes with what it knows, not with what it holds (S7).
-func notFinal(goal fsm.Goal, f fsm.Facts) []fsm.Step {
-	if f.Server.Status == fsm.ServerRunning && f.Server.Recovery && !f.Server.Receiver {
-		f.Server.Final = true
-	}
-	return fsm.Plan(goal, f)
-}
-
 // TestMutations breaks one rule at a time: the search must find out.
 func TestMutations(t *testing.T) {
 	cases := []struct {
 		name  string
 		wrong Options
 	}{
-		{"nows", Options{broken: noWalsenders}},
-		{"noflush", Options{broken: noFlush}},
-		{"notstopped", Options{broken: notStopped}},
-		{"staleconf", Options{broken: staleConf}},
-		{"sametimeline", Options{broken: sameTimeline}},
-		{"notfinal", Options{plan: notFinal}},
-		{"stalevote", Options{decide: decideOn(staleVote)}},
-		{"lenonly", Options{decide: decideOn(lenOnly)}},
-		{"ignorek0", Options{decide: ignoreK0}},
-		{"promoreplace", Options{decide: promoReplace}},
-		{"promodrop", Options{decide: decideOn(promoDrop)}},
-		{"promolate", Options{decide: promoLate}},
-		{"minority", Options{decide: minority}},
+		{"minority", Options{Nodes: 3, decide: minority}},
+		{"notstopped", Options{Nodes: 3, broken: notStopped}},
+		{"ignorek0", Options{Nodes: 2, decide: ignoreK0}},
+		{"promodrop", Options{Nodes: 3, decide: decideOn(promoDrop)}},
+		{"promolate", Options{Nodes: 3, decide: promoLate}},
+	}
+	if raceEnabled {
+		cases = cases[:1] // the others take a minute
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			o := c.wrong
-			o.Nodes, o.Faults, o.Commits, o.Commands, o.Promotions = 3, 6, 4, 2, 6
-			r := Walks(o, 1, 20000, 120)
-			t.Logf("%v: %s", r, r.Violation)
+			r := hunt(c.wrong)
+			t.Logf("%s, after %d steps", r.Violation, r.States)
 			if r.Violation == "" {
 				t.Errorf("nothing was found")
 			}
 		})
 	}
+}
+
+// hunt walks until P1 or P2 is broken.
+func hunt(o Options) Result {
+	var total Result
+	for seed := uint64(1); seed <= 6 && total.Violation == ""; seed++ {
+		o.Nodes, o.Faults, o.Commits, o.Commands, o.Promotions = max(o.Nodes, 2), 6, 4, 2, 6
+		r := Walks(o, seed, 4000, 120)
+		r.States += total.States
+		total = r
+	}
+	return total
 }
