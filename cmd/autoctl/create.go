@@ -128,13 +128,18 @@ func (l *loaded) settleSSL() error {
 	return nil
 }
 
+// selfSignLookup bounds the look-up of the host's addresses: without an answer the certificate holds its name alone.
+const selfSignLookup = 5 * time.Second
+
 // selfSign makes the certificate for the host, once its name is settled.
 func (l *loaded) selfSign(now time.Time) error {
 	if l.SSL.Source != sslSelfSigned {
 		return nil
 	}
 	hosts := []string{l.Node.Hostname, "localhost", "127.0.0.1", "::1"}
-	if addrs, err := net.LookupHost(l.Node.Hostname); err == nil { //nolint:noctx // the name was looked up a moment ago
+	ctx, cancel := context.WithTimeout(context.Background(), selfSignLookup)
+	defer cancel()
+	if addrs, err := net.DefaultResolver.LookupHost(ctx, l.Node.Hostname); err == nil {
 		hosts = append(hosts, addrs...)
 	}
 	if _, err := tlscert.SelfSigned(configDir(l.PostgreSQL.PGData), hosts, now); err != nil {
