@@ -23,12 +23,11 @@ func serve(t *testing.T, dir string, h control.Handler) {
 			t.Error(err)
 		}
 	})
-	for { // the socket is there within microseconds
-		if _, err := os.Stat(filepath.Join(dir, control.SocketName)); err == nil {
-			return
-		}
+	// Its file is there a moment before it listens: only an answer shows that it serves.
+	for err := control.ErrNotRunning; errors.Is(err, control.ErrNotRunning); {
+		err = control.Call(t.Context(), dir, control.Request{Command: "anybody there"}, nil, nil)
 		if t.Context().Err() != nil {
-			t.Fatal("no socket")
+			t.Fatal("nobody serves")
 		}
 	}
 }
