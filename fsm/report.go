@@ -62,6 +62,8 @@ type Server struct {
 	// Recovery says that the server runs in recovery (a standby); meaningful while running.
 	Recovery bool     `json:"recovery,omitempty"`
 	Timeline Timeline `json:"timeline,omitempty"`
+	// Asked says that it is being stopped, is down or is not up again yet because somebody asked for that through autoctl: never a failure (H2).
+	Asked bool `json:"asked,omitempty"`
 }
 
 // Vote is a node's word in an election: it has stopped receiving, and this is how far it got. It counts only in the election

@@ -31,7 +31,7 @@ func (n *Node) do(ctx context.Context, goal fsm.Goal, step fsm.Step) error {
 	case fsm.StepStopFast:
 		return n.stopFast(ctx, goal)
 	case fsm.StepStopNow:
-		return n.stopNow(ctx)
+		return n.stopNow(ctx, goal)
 	case fsm.StepCheckpoint:
 		return n.checkpointFor(ctx, goal)
 	case fsm.StepEndReceiver:
@@ -120,7 +120,9 @@ func (n *Node) start(ctx context.Context, files fsm.Files) error {
 	if err := n.sweepHistories(d.Control); err != nil {
 		return err
 	}
-	n.planned.Store(n.memory.Get().Asked)
+	if n.memory.Get().Asked {
+		n.planned.Store(true) // until it is up, or has ended by itself
+	}
 	if err := n.memory.Update(func(m *fsm.Memory) { m.Started() }); err != nil {
 		return err
 	}
@@ -154,8 +156,9 @@ func (n *Node) launch(ctx context.Context, files fsm.Files, r rendered) (*pgserv
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.starting = false
-	n.fallen.Store(!n.planned.Swap(false))
+	n.fallen.Store(!n.planned.Load())
 	if err != nil {
+		n.planned.Store(false)
 		n.failedStart()
 		return nil, err
 	}
@@ -200,17 +203,21 @@ func (n *Node) stopFast(ctx context.Context, goal fsm.Goal) error {
 	case goal.State.Drains():
 		return err // it goes on stopping; an unclean end would be no hand-over
 	}
-	return n.stopNow(ctx)
+	return n.stopNow(ctx, goal)
 }
 
-// stopNow ends the server at once, and kills it if even that takes long.
-func (n *Node) stopNow(ctx context.Context) error {
+// stopNow ends the server at once, and kills it if even that takes long. A serving one that nobody asked to stop is ended because it hangs: that
+// counts as the crash that it is.
+func (n *Node) stopNow(ctx context.Context, goal fsm.Goal) error {
 	p := n.process()
 	if p == nil {
 		return nil
 	}
-	if err := n.memory.Update(func(m *fsm.Memory) { m.Asked = true }); err != nil {
-		return err
+	hung := goal.State.Serves() && !n.memory.Get().Asked
+	if !hung {
+		if err := n.memory.Update(func(m *fsm.Memory) { m.Asked = true }); err != nil {
+			return err
+		}
 	}
 	wait, cancel := context.WithTimeout(ctx, fencePatience)
 	defer cancel()
@@ -221,6 +228,11 @@ func (n *Node) stopNow(ctx context.Context) error {
 		if err := p.Kill(kill); err != nil {
 			return err
 		}
+	}
+	if hung {
+		n.forgetData()
+		n.signal()
+		return nil
 	}
 	return n.stopped(ctx)
 }

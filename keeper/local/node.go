@@ -35,7 +35,7 @@ type Node struct {
 	mu       sync.Mutex // guards what follows
 	proc     *pgserver.Process
 	starting bool
-	// planned says that the start under way follows a stop that was asked for, fallen that the one before it followed a crash and the server is not up yet.
+	// planned and fallen hold from a start until the server is up or has ended: that it follows a stop that was asked for, or a crash (H2).
 	planned, fallen atomic.Bool
 	life            life
 	starts          starts

@@ -51,13 +51,13 @@ func (n *Node) serverFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal, s s
 	now := time.Now()
 	n.mu.Lock()
 	s.hungSince, s.stuck = n.sight.hungSince, n.sight.stuck
-	life, st := n.life, n.starts
+	life, st, planned := n.life, n.starts, n.planned.Load()
 	checked := n.checked
 	n.mu.Unlock()
 	v := &f.Server
 	v.Status = s.status
 	if s.status == fsm.ServerStopped {
-		v.Status = n.downStatus(f.Data.Kind)
+		v.Status = downStatus(f.Data.Kind, f.Memory, f.Memory.Asked || planned)
 		pids, err := pgserver.Remains(n.config().DataDir)
 		if err != nil {
 			return err

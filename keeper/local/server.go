@@ -81,6 +81,7 @@ func (n *Node) take(p *pgserver.Process) {
 // retire forgets a server that has ended, and counts its end if nobody asked for it. The caller holds mu.
 func (n *Node) retire() {
 	if !n.memory.Get().Asked {
+		n.planned.Store(false) // it ended by itself
 		n.config().Log.Warn().Stringer("exit", n.proc.Exit()).Dur("ran", time.Since(n.life.since)).Msg("server ended")
 		if time.Since(n.life.since) < soon {
 			n.failedStart()
@@ -135,8 +136,7 @@ func (n *Node) knock(ctx context.Context, good time.Duration) fsm.ServerStatus {
 	}
 	switch {
 	case r.Status.Serving():
-		n.life.answered, n.life.up = time.Now(), true
-		n.fallen.Store(false)
+		n.seenUp()
 		return fsm.ServerRunning
 	case r.Status == probe.Starting || r.Status == probe.Stopping:
 		n.life.answered = time.Now()
@@ -150,17 +150,24 @@ func (n *Node) knock(ctx context.Context, good time.Duration) fsm.ServerStatus {
 	}
 }
 
-// downStatus names the condition of a node without a server process.
-func (n *Node) downStatus(kind fsm.DataKind) fsm.ServerStatus {
-	mem := n.memory.Get()
+// downStatus names the condition of a node without a server process; asked says that somebody wanted it down, as it was known when the process was
+// looked for.
+func downStatus(kind fsm.DataKind, mem fsm.Memory, asked bool) fsm.ServerStatus {
 	switch {
 	case kind == fsm.DataAbsent:
 		return fsm.ServerAbsent
-	case !mem.Asked && !n.planned.Load() && mem.Generation > 0 && mem.State != "":
+	case !asked && mem.Generation > 0 && mem.State != "":
 		return fsm.ServerCrashed
 	default:
 		return fsm.ServerStopped
 	}
+}
+
+// seenUp notes that the server admits sessions: what was before its start is over. The caller holds mu.
+func (n *Node) seenUp() {
+	n.life.answered, n.life.up = time.Now(), true
+	n.fallen.Store(false)
+	n.planned.Store(false)
 }
 
 // awaitReady waits until the server is up, at most for limit; a server that is still recovering then is no error.
@@ -173,8 +180,7 @@ func (n *Node) awaitReady(ctx context.Context, p *pgserver.Process, limit time.D
 	}
 	if err == nil {
 		n.mu.Lock()
-		n.life.up, n.life.answered = true, time.Now()
-		n.fallen.Store(false)
+		n.seenUp()
 		n.mu.Unlock()
 	}
 	return nil

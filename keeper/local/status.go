@@ -58,27 +58,33 @@ func rowOf(s sight, p fsm.Peer) (standbyRow, bool) {
 
 // Status says what a report needs, from the newest sight. It waits for nothing.
 func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
-	mem := n.memory.Get()
-	goal = mem.Effective(goal)
 	n.mu.Lock()
+	// In this order, and all under one lock: a start sets planned before it clears what is asked, and planned holds until the process is seen up.
+	mem := n.memory.Get()
+	planned, fallen := n.planned.Load(), n.fallen.Load()
 	s, data, activity := n.sight, n.data, n.activity
 	commit, life := n.commitAt, n.life
-	if n.proc == nil || !n.proc.Running() {
+	switch {
+	case n.proc == nil || !n.proc.Running():
 		s = sight{at: s.at, status: fsm.ServerStopped, version: s.version}
+	case s.at.Before(life.since): // of the time before this process
+		s = sight{at: s.at, status: fsm.ServerStarting, version: s.version}
 	}
 	n.mu.Unlock()
+	goal = mem.Effective(goal)
+	asked := mem.Asked || planned && s.status != fsm.ServerRunning
 	st := daemon.Status{SystemID: data.control().SystemIdentifier, PrimarySeenMS: -1, CommitAgeMS: -1, Activity: activity, Version: n.config().Binaries.Version.Number()}
 	if s.version != 0 {
 		st.Version = s.version
 	}
 	status := s.status
 	if status == fsm.ServerStopped || status == "" {
-		status = n.downStatus(kindOf(data))
+		status = downStatus(kindOf(data), mem, asked)
 	}
-	if status == fsm.ServerStarting && n.fallen.Load() {
+	if status == fsm.ServerStarting && fallen {
 		status = fsm.ServerCrashed // until it is up again
 	}
-	st.Server = fsm.Server{Status: status, Recovery: s.recovery, Timeline: s.timeline}
+	st.Server = fsm.Server{Status: status, Recovery: s.recovery, Timeline: s.timeline, Asked: asked}
 	if status != fsm.ServerRunning {
 		st.Server.Timeline = data.control().Timeline
 		st.Position = n.restingPosition(goal, mem, data)
