@@ -294,7 +294,9 @@ func (s *script) touch(what string, b *body, opts map[string]string) {
 	case "stop":
 		b.status = ServerStopped
 	case "start":
-		b.status = ServerRunning
+		b.status, b.asked = ServerRunning, false
+	case "starting":
+		b.status, b.asked = ServerStarting, opts["asked"] == "true"
 	case "hang":
 		b.status = ServerHung
 	case "destroy":

@@ -44,6 +44,7 @@ type body struct {
 	promoted []Promotion
 	commit   time.Duration
 	problem  string
+	asked    bool // somebody asked for the stop or start that the server is at
 	orders   Orders
 	record   Record
 	streams  bool // follows its upstream now
@@ -150,7 +151,7 @@ func (w *world) hear() {
 func (w *world) report(n *Node, b *body) *Report {
 	r := &Report{
 		Node: n.ID, Token: n.Token, Obeyed: b.goal.Stamp, Reached: b.reached, State: b.state, Generation: b.gen,
-		Server: Server{Status: b.status, Recovery: b.recovery && b.status == ServerRunning, Timeline: b.tli}, PrimarySeenMS: -1, CommitAgeMS: -1,
+		Server: Server{Status: b.status, Recovery: b.recovery && b.status == ServerRunning, Timeline: b.tli, Asked: b.asked}, PrimarySeenMS: -1, CommitAgeMS: -1,
 		Position: Position{Epoch: b.epoch, LSN: b.lsn, Timeline: b.tli}, Settled: b.settled, Drained: b.drained,
 		Promotions: b.promoted, Record: b.record, Orders: b.orders,
 	}

@@ -10,7 +10,7 @@ var disabling = []string{"damaged_data", "no_data", "half_rewound", "foreign_dat
 // probe, and the standbys' probes; one fresh view vetoes, the standbys' only until node_unreachable_after (S17, S18).
 func (d *decider) failure(p *Node) string {
 	s := d.g.Settings
-	if stoppedOnPurpose(p) {
+	if p.Stopped {
 		d.refuse(p.ID, true, "start it again with autoctl run, or let another node take over: autoctl perform failover", "it was stopped, as an operator asked")
 		return ""
 	}
@@ -54,11 +54,29 @@ func (d *decider) failure(p *Node) string {
 	return "primary_silent"
 }
 
-// stoppedOnPurpose reports whether the last word of a keeper was that it had stopped its server because somebody asked. It stays
-// true however long the node is silent: an operator who wants another primary says so, before or after (H2).
-func stoppedOnPurpose(p *Node) bool {
-	r := p.Report
-	return r != nil && r.Server.Status == ServerStopped && r.Problem != nil && r.Problem.Code == ProblemStopping
+// noteStopped remembers of each node whether the last word of its keeper was that it stops its server because somebody asked. It stays
+// true however long the node is silent, and when the monitor has lost the report: an operator who wants another primary says so, before or after (H2).
+func (d *decider) noteStopped() bool {
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		r := n.Report
+		if r == nil || n.Stopped == stoppedOnPurpose(r) {
+			continue
+		}
+		n.Stopped = !n.Stopped
+		if n.Stopped {
+			d.event("stopped", n.ID, "its server is stopped, as an operator asked")
+		} else {
+			d.event("started", n.ID, "it is no longer stopped as an operator asked")
+		}
+		return true
+	}
+	return false
+}
+
+// stoppedOnPurpose reports whether a keeper says that it is stopping or has stopped its server because an operator asked.
+func stoppedOnPurpose(r *Report) bool {
+	return r.Problem != nil && r.Problem.Code == ProblemStopping && (r.Server.Status == ServerStopped || r.Server.Asked)
 }
 
 // slow says why a primary whose keeper is heard and whose server is down counts as failed: crash recovery takes unknown time, and a server may not
@@ -68,6 +86,12 @@ func (d *decider) slow(p *Node) string {
 	starting := r.Server.Status == ServerStarting
 	failing := (r.Server.Status == ServerStopped || r.Server.Status == ServerAbsent) && r.Problem != nil
 	if !starting && !failing {
+		return ""
+	}
+	if starting && r.Server.Asked {
+		if d.age(p.Probed) > patience {
+			d.refuse(p.ID, true, "look at its log, or let another node take over: autoctl perform failover", "it takes long to stop or start, as somebody asked")
+		}
 		return ""
 	}
 	if down := d.age(p.Probed); down <= patience {

@@ -95,6 +95,8 @@ type Node struct {
 	Forced bool `json:"forced,omitempty"`
 	// Leaving is the hand_over command of a standby that is about to stop: it leaves the record first. 0 for none.
 	Leaving int64 `json:"leaving,omitempty"`
+	// Stopped says that the node's last word was that it stopped its server because an operator asked; it outlives the report (H2).
+	Stopped bool `json:"stopped,omitempty"`
 	// MinGeneration is the lowest data generation that may be used (perform rebuild).
 	MinGeneration uint64 `json:"min_generation,omitempty"`
 	// Returns counts how often the node was taken back into the record; HoldUntil is the end of its present hold-off.

@@ -54,6 +54,11 @@ var rules = []Rule{
 		Then: "older configurations leave the record",
 	},
 	{
+		Name: "stopped", Section: "service", paused: true, unproven: true, fire: (*decider).noteStopped,
+		When: "a node's newest report says that it is stopped as an operator asked, or no longer says so",
+		Then: "that is remembered, and a primary stopped so is never failed over by itself (H2)",
+	},
+	{
 		Name: "forget", Section: "service", paused: true, fire: (*decider).forgetDropped,
 		When: "a dropped node says that it has left, or is dropped by force and silent, and no configuration names it",
 		Then: "it is forgotten",

@@ -67,7 +67,9 @@ func (d *Daemon) awaitStop(ctx context.Context, halt context.CancelCauseFunc, ex
 	if mode == StopGraceful {
 		mode = d.handOver(ctx)
 	}
+	d.rememberStop() // before the report that says so: the last one may not get through
 	d.announce(mode)
+	signal(d.kick)
 	halt(errStopping)
 	<-executed
 	if ctx.Err() != nil {
@@ -174,11 +176,16 @@ func (d *Daemon) awaitRelief(ctx context.Context) {
 	}
 }
 
-// stopServer stops PostgreSQL and remembers first that it was asked to.
-func (d *Daemon) stopServer(ctx context.Context, mode StopMode) {
+// rememberStop writes down that somebody asked for the stop.
+func (d *Daemon) rememberStop() {
 	if err := d.remember(func(m *fsm.Memory) { m.Asked = true }); err != nil {
 		d.Log.Warn().Err(err).Msg("stop not remembered")
 	}
+}
+
+// stopServer stops PostgreSQL and remembers first that it was asked to.
+func (d *Daemon) stopServer(ctx context.Context, mode StopMode) {
+	d.rememberStop() // again: a start may have been in flight
 	goal := d.Store.Get().Goal
 	for mode != StopNone {
 		mode = d.stopOnce(ctx, goal, mode)

@@ -1,11 +1,13 @@
 package inprocess
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/monitorapi"
+	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/keeper"
 )
 
@@ -134,4 +136,52 @@ func (s *site) primary() *node {
 		return false
 	})
 	return p
+}
+
+// elections counts the elections that a site has had.
+func (s *site) elections() int {
+	s.t.Helper()
+	events, err := s.client.Events(s.t.Context(), monitorapi.EventFilter{Count: 1000})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	count := 0
+	for _, e := range events {
+		if e.Kind == "election" {
+			count++
+		}
+	}
+	return count
+}
+
+// TestPair_StoppedIsNoFailover: a primary that an operator has stopped is not
+// failed over, not even when the monitor's PostgreSQL crashes meanwhile and
+// loses every report; many quick restarts are no failover either (H2).
+func TestPair_StoppedIsNoFailover(t *testing.T) {
+	s, a, _ := pair(t)
+	for range 5 {
+		a.stop(keeper.StopFast)
+		a.start()
+		s.states(30*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
+	}
+	a.stop(keeper.StopFast)
+	p, err := pgserver.Adopt(s.monitor.DataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(p.Kill(t.Context()), p.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s.await("b is heard again", 30*time.Second, func(st monitorapi.State) bool {
+		n, ok := find(st, "b")
+		return ok && n.Health == "good"
+	})
+	// Nothing may happen for node_lost_after: there is no event to await.
+	<-time.After(2 * time.Duration(fsm.DefaultSettings().NodeLostAfterMS) * time.Millisecond)
+	if n := s.elections(); n != 0 {
+		t.Errorf("%d elections although every stop was asked for", n)
+	}
+	a.start()
+	s.mustWrite("create table t (n int)", a)
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
 }

@@ -75,7 +75,7 @@ begin -- of the languages, the one that keeps plans
       select jsonb_agg(jsonb_build_object(
         'id', n.id, 'name', n.name, 'host', n.host, 'port', n.port, 'token', n.token, 'priority', n.priority,
         'quorum', n.quorum, 'has_data', n.has_data, 'maintenance', n.maintenance, 'dropping', n.dropping,
-        'forced', n.forced, 'leaving', n.leaving, 'min_generation', n.min_generation, 'returns', n.returns, 'hold_until', n.hold_until,
+        'forced', n.forced, 'leaving', n.leaving, 'stopped', n.stopped, 'min_generation', n.min_generation, 'returns', n.returns, 'hold_until', n.hold_until,
         'goal', coalesce(n.goal, jsonb_build_object('state', 'init')), 'untold', n.goal is distinct from n.told,
         'report', r.report, 'beats', coalesce(r.beats, 0), 'heard', -1, 'probed', -1) order by n.id)
       from autoctl.node n left join autoctl.report r on r.node = n.id
@@ -105,6 +105,7 @@ begin
     priority = (e->>'priority')::integer, quorum = (e->>'quorum')::boolean,
     maintenance = coalesce((e->>'maintenance')::boolean, false), dropping = coalesce((e->>'dropping')::boolean, false),
     forced = coalesce((e->>'forced')::boolean, false), leaving = coalesce((e->>'leaving')::bigint, 0),
+    stopped = coalesce((e->>'stopped')::boolean, false),
     min_generation = coalesce((e->>'min_generation')::bigint, 0), returns = coalesce((e->>'returns')::integer, 0),
     hold_until = coalesce((e->>'hold_until')::bigint, 0),
     goal = case when e->'goal'->>'state' in ('init', '') then n.goal else e->'goal' end
