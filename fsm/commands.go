@@ -110,12 +110,32 @@ func (d *decider) failover(e Election, target NodeID) Answer {
 		// Not heard yet is not lost: an election would only disturb a primary that serves.
 		return refused("try again in a few seconds", "the monitor has just started and has not heard of the primary, %s, yet", p.Name)
 	}
+	if !e.AllowDataLoss && d.rising(p) {
+		return refused("try again in a few seconds", "the primary, %s, is about to serve again: an election now would be abandoned", p.Name)
+	}
 	if why, ok := d.promotable(p, e.Preferred); !ok {
 		return d.force(p, e, why)
 	}
 	e.AllowDataLoss = false // not needed
 	d.elect(e, "asked by an operator; the primary does not serve")
 	return accepted("election of a new primary")
+}
+
+// rising reports whether a primary that does not serve now is expected to at any moment: it is heard, nothing is wrong with it, and it has not obeyed its
+// newest goal yet or is being restarted, which has not taken long.
+func (d *decider) rising(p *Node) bool {
+	if !d.live(p) || !p.Goal.State.Serves() || p.Stopped || p.Report.Problem != nil {
+		return false
+	}
+	untold := p.Report.Obeyed != p.Goal.Stamp
+	switch p.Report.Server.Status {
+	case ServerRunning:
+		return untold
+	case ServerStopped, ServerStarting:
+		return untold || d.age(p.Probed) <= ms(d.g.Settings.NodeLostAfterMS)
+	default:
+		return false
+	}
 }
 
 // amend lets an operator consent to a loss, or name somebody, while an election is under way.
