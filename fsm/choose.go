@@ -107,21 +107,28 @@ func (d *decider) hopeless() bool {
 	return !d.g.Record.CoveredBy(d.heard(nil))
 }
 
-// pending reports whether a node that was heard may still vote within the election's patience.
+// heirPatience is how long a planned election waits, at least, for the vote of a node that would be preferred to all who have voted.
+const heirPatience = 1500 * time.Millisecond
+
+// pending reports whether a node that was heard may still vote within the election's patience. A planned election has more of it with an heir: the
+// operator's wish is worth a longer pause.
 func (d *decider) pending(all []ballot) bool {
 	e := d.g.Election
 	patience := ms(d.g.Settings.ElectionPatienceMS)
 	if !d.g.Record.CoveredBy(voters(all)) {
 		patience = forcedPatience
 	}
-	until := e.PhaseBegan.Add(patience)
-	if d.now >= until {
-		return false
-	}
+	best, some := d.best(all)
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		_, voted := vote(n)
-		if n.Goal.State == StateReportLSN && !voted && d.live(n) && (running(n) && n.Report.Server.Recovery || n.Report.Server.Status == ServerStarting) {
+		if _, voted := vote(n); n.Goal.State != StateReportLSN || voted || !d.live(n) || !d.standby(n) && n.Report.Server.Status != ServerStarting {
+			continue
+		}
+		until := e.PhaseBegan.Add(patience)
+		if e.Planned && some && d.mayLead(n) && d.prefers(n, best.node) < 0 {
+			until = e.PhaseBegan.Add(max(patience, heirPatience))
+		}
+		if d.now < until {
 			d.wakeAt(until)
 			return true
 		}
@@ -129,14 +136,35 @@ func (d *decider) pending(all []ballot) bool {
 	return false
 }
 
+// prefers compares two nodes by the operator's choice, then by priority: negative when a comes first.
+func (d *decider) prefers(a, b *Node) int {
+	switch e := d.g.Election; {
+	case a.ID == b.ID:
+		return 0
+	case a.ID == e.Preferred:
+		return -1
+	case b.ID == e.Preferred:
+		return 1
+	}
+	return cmp.Compare(b.Priority, a.Priority)
+}
+
+// mayLead reports whether a node may be elected in the present election.
+func (d *decider) mayLead(n *Node) bool {
+	e := d.g.Election
+	switch {
+	case n.Goal.State != StateReportLSN && n.Goal.State != StateFastForward, n.ID == e.Excluded, n.Maintenance, n.Dropping, !d.live(n):
+		return false
+	}
+	return cannotLead(n, e.Preferred) == "" || e.AllowDataLoss
+}
+
 // best returns whom to prefer among the voters: the operator's choice, then priority, then position, then the lowest id. With Direct set, position
 // comes first: fetching was tried in vain.
 func (d *decider) best(all []ballot) (ballot, bool) {
 	e := d.g.Election
 	eligible := slices.DeleteFunc(slices.Clone(all), func(b ballot) bool {
-		n := b.node
-		return n.Goal.State != StateReportLSN && n.Goal.State != StateFastForward || n.ID == e.Excluded || n.Maintenance || n.Dropping ||
-			cannotLead(n, e.Preferred) != "" && !e.AllowDataLoss || !d.live(n)
+		return !d.mayLead(b.node)
 	})
 	if len(eligible) == 0 {
 		return ballot{}, false
@@ -147,13 +175,7 @@ func (d *decider) best(all []ballot) (ballot, bool) {
 				return c
 			}
 		}
-		if (a.node.ID == e.Preferred) != (b.node.ID == e.Preferred) {
-			if a.node.ID == e.Preferred {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(b.node.Priority, a.node.Priority), b.at.Compare(a.at), cmp.Compare(a.node.ID, b.node.ID))
+		return cmp.Or(d.prefers(a.node, b.node), b.at.Compare(a.at), cmp.Compare(a.node.ID, b.node.ID))
 	}), true
 }
 

@@ -54,9 +54,6 @@ func TestFastForward(t *testing.T) {
 	n2.Cut()
 	n3.SQL("insert into t1 values (10005), (10006)")
 	n2.Heal()
-	// An election waits a tenth of a second for the last voter, which is short for
-	// the machine that plays all of them.
-	c.Command("set", "formation", "settings", "election_patience=3s")
 	c.Await(late, "n2 follows again", func(context.Context) error {
 		rows, err := n2.TrySQL("select count(*) from t1")
 		if err == nil && rows[0] != "10006" {
