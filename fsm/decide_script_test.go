@@ -284,9 +284,11 @@ func (s *script) touch(what string, b *body, opts map[string]string) {
 	case "silence":
 		b.silent = true
 	case "back":
-		b.silent, b.mute, b.far = false, false, false
+		b.silent, b.mute, b.far, b.veiled = false, false, false, false
 	case "far":
 		b.far = true
+	case "veil", "unveil":
+		b.veiled = what == "veil"
 	case "mute":
 		b.mute = true
 	case "crash":

@@ -26,6 +26,7 @@ type body struct {
 	id       NodeID
 	silent   bool // keeper and server are not heard by anybody
 	far      bool // keeper and server are not heard by the monitor, which it does not hear either
+	veiled   bool // the monitor's probe does not get through
 	mute     bool // the keeper is not heard, the server answers
 	held     bool // hears no goal
 	status   ServerStatus
@@ -137,7 +138,7 @@ func (w *world) hear() {
 		if b.silent || b.far {
 			continue
 		}
-		if b.status == ServerRunning {
+		if b.status == ServerRunning && !b.veiled {
 			n.Probed = w.now
 		}
 		if b.mute {

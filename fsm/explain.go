@@ -71,10 +71,38 @@ func (d *decider) unready(n *Node) (Refusal, bool) {
 		if a := n.Report.Activity; a != nil {
 			r.Waits += ": " + a.Text
 		}
+	case d.unprobed(n):
+		r.Waits = fmt.Sprintf("its server runs, and does not answer the monitor's probe at %s:%d", n.Host, n.Port)
+		r.Rule, r.Hint = "probe", "does the monitor reach that address? routes, firewalls, listen_addresses; the node's pg_hba.conf has no part in it"
 	default:
 		return r, false
 	}
 	return r, true
+}
+
+// unprobed reports whether the monitor's own probe has not reached a running server for node_lost_after.
+func (d *decider) unprobed(n *Node) bool {
+	return running(n) && d.age(n.Probed) > ms(d.g.Settings.NodeLostAfterMS)
+}
+
+// Undecided is the explanation for a monitor whose decision loop gave its last sign of life so many milliseconds ago, negative for never: whatever the
+// rules would do, nobody applies them.
+func (e Explanation) Undecided(ageMS int64) Explanation {
+	r := Refusal{
+		Rule: "decision_loop", Human: true, Hint: "on the monitor's machine: autoctl status; autoctl run",
+		Waits: "nobody is there to decide: the monitor's decision loop has given no sign of life",
+	}
+	if ageMS >= 0 {
+		r.Waits += fmt.Sprintf(" for %v", ms(ageMS).Round(time.Second))
+	}
+	// What the loop itself sees is as old as it is.
+	why := slices.DeleteFunc(slices.Clone(e.Why), func(r Refusal) bool { return r.Rule == "probe" })
+	e.Why, e.Healthy = append([]Refusal{r}, why...), false
+	e.WhatIf = slices.Clone(e.WhatIf)
+	for i := range e.WhatIf {
+		e.WhatIf[i].Text = "nothing would be done about it before the monitor's decision loop runs again"
+	}
+	return e
 }
 
 // atBest reports whether the group is in its best state: everything serves, follows or is the operator's.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -42,6 +43,36 @@ func TestExplain_JSON(t *testing.T) {
 	for _, key := range []string{"formation", "group", "healthy", "summary", "why", "what_if"} {
 		if v, ok := doc[key]; !ok || v == nil {
 			t.Errorf("%s is missing or null in %s", key, data)
+		}
+	}
+}
+
+// TestExplain_Undecided tells that nobody decides, and claims nothing that only a decision could bring.
+func TestExplain_Undecided(t *testing.T) {
+	w := newWorld(0)
+	for _, name := range []string{"a", "b"} {
+		w.add(name, 50, true, false)
+		for range 6 {
+			w.hear()
+			w.g = Decide(w.g, w.now).Group
+			for _, b := range w.sorted() {
+				w.obey(b)
+			}
+		}
+	}
+	w.hear()
+	whole := Explain(w.g, w.now)
+	if !whole.Healthy {
+		t.Fatalf("not healthy before: %s", whole)
+	}
+	e := whole.Undecided(12000)
+	want := "nobody is there to decide: the monitor's decision loop has given no sign of life for 12s"
+	if e.Healthy || len(e.Why) != 1 || e.Why[0].Waits != want || !e.Why[0].Human {
+		t.Errorf("got %s", e)
+	}
+	for i, lost := range e.WhatIf {
+		if lost.Text == whole.WhatIf[i].Text || !strings.Contains(lost.Text, "nothing would be done") {
+			t.Errorf("node %s lost: %s", lost.Name, lost.Text)
 		}
 	}
 }

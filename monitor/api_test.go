@@ -149,9 +149,13 @@ func testReport(t *testing.T, client *monitorapi.Client) {
 	r.Node = 99
 	_, err = client.Report(ctx, r)
 	wantCode(t, err, monitorapi.CodeUnknown)
-	g, now, err := client.ExplainInput(ctx, "default", 0)
+	in, err := client.ExplainInput(ctx, "default", 0)
 	if err != nil {
 		t.Fatal(err)
+	}
+	g, now := in.Group, in.Now
+	if in.DeciderAgeMS < 0 || in.DeciderAgeMS > 60000 {
+		t.Errorf("the decision loop gave its last sign of life %d ms ago", in.DeciderAgeMS)
 	}
 	if len(g.Nodes) != 2 || g.Nodes[0].Report == nil || now < g.Nodes[0].Heard || g.Nodes[0].Heard < 0 {
 		t.Errorf("got %+v at %v", g, now)

@@ -215,11 +215,11 @@ func (b *bench) explain(client *monitorapi.Client) {
 	for _, e := range events {
 		b.t.Logf("%s node %d %s by %s: %s (%s/%s) %s", e.Time.Format("05.000"), e.Node, e.Kind, e.Rule, e.Reason, e.Reported, e.Assigned, e.Stamp)
 	}
-	g, now, err := client.ExplainInput(b.t.Context(), "default", 0)
+	s, err := client.ExplainInput(b.t.Context(), "default", 0)
 	if err != nil {
 		b.t.Error(err)
 	}
-	for _, r := range fsm.Decide(g, now).Refused {
+	for _, r := range fsm.Decide(s.Group, s.Now).Refused {
 		b.t.Logf("%s refuses node %d: it waits for %s", r.Rule, r.Node, r.Waits)
 	}
 }

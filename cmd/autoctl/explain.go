@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,6 +43,9 @@ func (a *app) explainCommand() *cobra.Command {
 	return leaf(cmd, cobra.NoArgs)
 }
 
+// deciderSilence is from which age the last sign of life of the monitor's decision loop, which gives one a second, is worth a warning.
+const deciderSilence = 4 * time.Second
+
 // explain explains the chosen group, or all of the formation.
 func (s *session) explain(ctx context.Context, f monitorapi.FormationState) ([]fsm.Explanation, error) {
 	docs := []fsm.Explanation{}
@@ -49,11 +53,15 @@ func (s *session) explain(ctx context.Context, f monitorapi.FormationState) ([]f
 		if s.group >= 0 && g.Group != s.group {
 			continue
 		}
-		group, now, err := s.ExplainInput(ctx, f.Name, g.Group)
+		in, err := s.ExplainInput(ctx, f.Name, g.Group)
 		if err != nil {
 			return nil, err
 		}
-		docs = append(docs, fsm.Explain(group, now))
+		e := fsm.Explain(in.Group, in.Now)
+		if in.DeciderAgeMS < 0 || in.DeciderAgeMS > deciderSilence.Milliseconds() {
+			e = e.Undecided(in.DeciderAgeMS)
+		}
+		docs = append(docs, e)
 	}
 	if len(docs) == 0 {
 		_, err := s.pick(f)

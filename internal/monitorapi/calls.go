@@ -122,9 +122,8 @@ func (c *Client) Timelines(ctx context.Context, formation string, group int) (Ti
 }
 
 // ExplainInput returns the group as the decision loop sees it, ages included, and the moment on the monitor's clock: what
-// fsm.Explain takes. It changes nothing (P7) and works while the decision loop is down.
-func (c *Client) ExplainInput(ctx context.Context, formation string, group int) (fsm.Group, fsm.Instant, error) {
+// fsm.Explain takes. It changes nothing (P7) and works while the decision loop is down, which Snapshot tells.
+func (c *Client) ExplainInput(ctx context.Context, formation string, group int) (Snapshot, error) {
 	var s Snapshot
-	err := c.call(ctx, &s, "explain_input", formation, group)
-	return s.Group, s.Now, err
+	return s, c.call(ctx, &s, "explain_input", formation, group)
 }

@@ -210,6 +210,8 @@ type Metadata struct {
 type Snapshot struct {
 	Group fsm.Group   `json:"group"`
 	Now   fsm.Instant `json:"now"`
+	// DeciderAgeMS is as in [State]'s monitor: for how long the decision loop has not shown a sign of life.
+	DeciderAgeMS int64 `json:"decider_age_ms"`
 }
 
 func encode(v any) (string, error) {

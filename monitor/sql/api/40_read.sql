@@ -134,7 +134,7 @@ begin
   select * into p from autoctl.pulse;
   -- Without a sign of life any clock will do: an hour after its start no age is negative.
   moment := coalesce(p.instant + (extract(epoch from clock_timestamp() - p.at) * 1e9)::bigint, 3600000000000);
-  return jsonb_build_object('now', moment, 'group', snapshot || jsonb_build_object(
+  return jsonb_build_object('now', moment, 'decider_age_ms', coalesce((extract(epoch from clock_timestamp() - p.at) * 1000)::bigint, -1), 'group', snapshot || jsonb_build_object(
     'since', coalesce(p.since, 0),
     'nodes', coalesce((
       select jsonb_agg(e || jsonb_build_object(
