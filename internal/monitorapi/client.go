@@ -152,7 +152,30 @@ func (c *Client) ensure(ctx context.Context) error {
 }
 
 func (c *Client) connect(ctx context.Context) (*pgx.Conn, error) {
-	return pgx.ConnectConfig(ctx, c.config.Copy())
+	conn, err := pgx.ConnectConfig(ctx, c.config.Copy())
+	if err != nil && CodeOf(classify(err, c.where)) == CodeAuth && c.stranger(ctx) {
+		return nil, &Error{
+			Code: CodeNotMonitor, Text: fmt.Sprintf("the server at %s is not a monitor: %s", c.where, reason(err)), Cause: err,
+			Hint: uriHint + "; a monitor made with --skip-pg-hba answers so to a missing or wrong password",
+		}
+	}
+	return conn, err
+}
+
+// stranger reports whether a server that refused to let us in is no monitor. One asks for passwords like any other server; but it rejects its clients'
+// role, in words of their own, from every database except the monitor's.
+func (c *Client) stranger(ctx context.Context) bool {
+	config := c.config.Copy()
+	config.User, config.Database, config.Password = "autoctl_node", "postgres", ""
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err == nil {
+		hangUp(ctx, conn)
+		return true
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code == pgerrcode.InvalidCatalogName || strings.HasPrefix(pg.Code, "28") && !strings.Contains(pg.Message, "rejects connection")
+	}
+	return strings.Contains(reason(err), "password")
 }
 
 func (c *Client) drop(ctx context.Context) {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -31,6 +33,8 @@ const (
 	CodeConflict Code = "conflict"
 	// CodeInvalid: a value out of range or malformed.
 	CodeInvalid Code = "invalid"
+	// CodeFailed: the monitor tried, and its database had an error that nobody foresaw.
+	CodeFailed Code = "failed"
 )
 
 // Error is what every call of a [Client] returns when it fails. It holds no secret.
@@ -113,8 +117,13 @@ func loginHint(message string) string {
 	return passwordHint
 }
 
+// strangers are the errors of a server that has no monitor's database, schema or functions.
+var strangers = []string{pgerrcode.InvalidCatalogName, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedFunction, pgerrcode.UndefinedTable}
+
+const uriHint = "the URI of a monitor is printed by: autoctl show uri --monitor"
+
 func classifySQL(pg *pgconn.PgError, where string) error {
-	e := &Error{Code: CodeRefused, Text: pg.Message, Hint: pg.Hint, Cause: pg}
+	e := &Error{Code: CodeFailed, Text: pg.Message, Hint: pg.Hint, Cause: pg}
 	if code, ok := sqlCodes[pg.Code]; ok {
 		e.Code = code
 		return e
@@ -123,9 +132,9 @@ func classifySQL(pg *pgconn.PgError, where string) error {
 	case pg.Code == "28P01" || strings.HasPrefix(pg.Code, "28"):
 		e.Code, e.Text = CodeAuth, fmt.Sprintf("monitor at %s: %s", where, pg.Message)
 		e.Hint = loginHint(pg.Message)
-	case pg.Code == "3D000", pg.Code == "3F000", pg.Code == "42883", pg.Code == "42P01":
+	case pg.Where == "" && slices.Contains(strangers, pg.Code): // inside one of the monitor's functions it is the monitor that is broken
 		e.Code, e.Text = CodeNotMonitor, fmt.Sprintf("the server at %s is not a monitor: %s", where, pg.Message)
-		e.Hint = "the URI of a monitor is printed by: autoctl show uri --monitor"
+		e.Hint = uriHint
 	case strings.HasPrefix(pg.Code, "57P"), strings.HasPrefix(pg.Code, "53"), strings.HasPrefix(pg.Code, "08"), pg.Code == "57014":
 		e.Code, e.Text = CodeUnreachable, fmt.Sprintf("monitor at %s: %s", where, pg.Message)
 	default:
