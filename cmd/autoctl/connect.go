@@ -129,6 +129,8 @@ func classifyMonitor(err error) *failure {
 		f.class = classUnreachable
 	case monitorapi.CodeAuth:
 		f.class = classAuth
+	case monitorapi.CodeGone:
+		f.class = classDropped
 	case monitorapi.CodeInvalid:
 		f.class = classUsage
 	case monitorapi.CodeRefused, monitorapi.CodeUnknown, monitorapi.CodeConflict:

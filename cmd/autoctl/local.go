@@ -33,7 +33,7 @@ func classifyLocal(err error) *failure {
 		class class
 		hint  string
 	}{
-		{daemon.ErrDropped, classDropped, `"autoctl create postgres" makes it a node again`},
+		{daemon.ErrDropped, classDropped, `"autoctl create postgres" makes it a node again, "autoctl drop node --destroy" removes what is left`},
 		{control.ErrNotRunning, classNotRunning, `"autoctl run" starts it`},
 		{monitor.ErrLocked, classPrecondition, `"autoctl status" shows it, "autoctl stop" ends it`},
 		{pgserver.ErrNoBinaries, classPrecondition, "install PostgreSQL's server programs, or name its pg_ctl with --pgctl"},

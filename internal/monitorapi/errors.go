@@ -29,6 +29,8 @@ const (
 	CodeRefused Code = "refused"
 	// CodeUnknown: no such formation, group, node or command.
 	CodeUnknown Code = "unknown"
+	// CodeGone: this node was dropped from its formation.
+	CodeGone Code = "gone"
 	// CodeConflict: a name, address or id is taken, or the data belongs elsewhere.
 	CodeConflict Code = "conflict"
 	// CodeInvalid: a value out of range or malformed.
@@ -68,6 +70,7 @@ var sqlCodes = map[string]Code{
 	"AC003": CodeConflict,
 	"AC004": CodeInvalid,
 	"AC005": CodeRefused,
+	"AC006": CodeGone,
 }
 
 // classify turns whatever pgx returned into an *Error; where is host:port, for the text.

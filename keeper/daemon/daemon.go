@@ -52,6 +52,7 @@ type Daemon struct {
 	downs    int
 	problems problems
 	stopping StopMode
+	gone     bool      // the monitor says that the node was dropped
 	answered time.Time // when the monitor last answered
 }
 
@@ -103,7 +104,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.listening(ctx) })
 	g.Go(func() error { return d.awaitStop(ctx, halt, executed) })
 	err := g.Wait()
-	if errors.Is(err, errDone) || errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, errDone) && d.left():
+		return ErrDropped
+	case errors.Is(err, errDone), errors.Is(err, context.Canceled):
 		return nil
 	}
 	return err

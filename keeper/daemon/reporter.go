@@ -64,12 +64,15 @@ func (d *Daemon) reportTo(ctx context.Context, m Monitor) error {
 	d.mu.Unlock()
 	r := d.report(ctx)
 	goal, err := m.Report(ctx, r)
-	unknown := monitorapi.CodeOf(err) == monitorapi.CodeUnknown
+	unknown, gone := monitorapi.CodeOf(err) == monitorapi.CodeUnknown, monitorapi.CodeOf(err) == monitorapi.CodeGone
 	switch {
 	case m != d.currentMonitor():
 		return nil
-	case r.State == fsm.StateDropped && (err == nil || unknown):
+	case r.State == fsm.StateDropped && (err == nil || unknown || gone):
 		return ErrDropped // it knows, or has forgotten us already
+	case gone:
+		d.leave(err)
+		return err
 	case unknown:
 		d.problem(problemGoal, &fsm.Problem{
 			Code: "unknown_node",

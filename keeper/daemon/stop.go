@@ -50,6 +50,31 @@ func (d *Daemon) Stop(mode StopMode) {
 	}
 }
 
+// leave stops PostgreSQL and the keeper of a node that was dropped while it was away: nobody will tell it a goal any more, and another node may serve.
+func (d *Daemon) leave(why error) {
+	d.mu.Lock()
+	first := !d.gone
+	d.gone = true
+	d.mu.Unlock()
+	if first {
+		d.Log.Warn().Err(why).Msg("this node was dropped from its group: stopping")
+		d.Stop(StopFast)
+	}
+}
+
+// left says that the node was dropped while it was away, and writes it down once its server is stopped.
+func (d *Daemon) left() bool {
+	d.mu.Lock()
+	gone := d.gone
+	d.mu.Unlock()
+	if gone {
+		if err := d.remember(func(m *fsm.Memory) { m.Released = true }); err != nil {
+			d.Log.Warn().Err(err).Msg("departure not remembered")
+		}
+	}
+	return gone
+}
+
 // awaitStop carries out the stop that is asked for. It returns errDone, which
 // ends everything else.
 func (d *Daemon) awaitStop(ctx context.Context, halt context.CancelCauseFunc, executed <-chan struct{}) error {

@@ -132,3 +132,39 @@ func TestAdopt(t *testing.T) {
 		t.Errorf("work_mem is %s", got)
 	}
 }
+
+// TestPair_DroppedWhileAway: a node that was dropped by force while it was away
+// stops when it comes back, says that it was dropped, and can be made a node
+// again.
+func TestPair_DroppedWhileAway(t *testing.T) {
+	s, a, b := pair(t)
+	b.silence()
+	id := b.id()
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StateWaitPrimary})
+	s.command(fsm.Command{Kind: fsm.CommandDrop, Node: id, Force: true}, fsm.OutcomeAccepted)
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StateSingle})
+	b.start()
+	select {
+	case err := <-b.ended:
+		if !errors.Is(err, keeper.ErrDropped) {
+			t.Fatal(err)
+		}
+		b.ended <- nil
+	case <-time.After(30 * time.Second):
+		t.Fatal("the keeper of a node that was dropped goes on")
+	}
+	if _, err := pgserver.Adopt(b.cfg.PGData); !errors.Is(err, pgserver.ErrNotRunning) {
+		t.Errorf("its server: %v", err)
+	}
+	if _, err := keeper.Open(t.Context(), keeper.Options{Config: b.cfg, Log: b.log}); !errors.Is(err, keeper.ErrDropped) {
+		t.Errorf("started again: %v", err)
+	}
+	made, err := keeper.Create(t.Context(), b.cfg, s.client, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.cfg = made.Config
+	b.start()
+	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
+	s.mustWrite("create table t (n int)", a, b)
+}

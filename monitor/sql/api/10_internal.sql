@@ -123,6 +123,10 @@ begin
   from jsonb_array_elements(nullif(d->'answers', 'null')) e where c.id = (e->>'command')::bigint;
   delete from autoctl.report where node in (select x::bigint from jsonb_array_elements_text(nullif(d->'forget', 'null')) x);
   delete from autoctl.probe where node in (select x::bigint from jsonb_array_elements_text(nullif(d->'forget', 'null')) x);
+  insert into autoctl.departed (id, token, name)
+    select n.id, n.token, n.name from autoctl.node n
+    where n.formation = f and n.grp = g and n.id in (select x::bigint from jsonb_array_elements_text(nullif(d->'forget', 'null')) x)
+    on conflict (id) do update set token = excluded.token, name = excluded.name, dropped = excluded.dropped;
   delete from autoctl.node where formation = f and grp = g
     and id in (select x::bigint from jsonb_array_elements_text(nullif(d->'forget', 'null')) x);
 end $$;

@@ -22,6 +22,11 @@ begin
   perform set_config('synchronous_commit', 'off', true);
   select * into n from autoctl.node where node.id = (report->>'node')::bigint;
   if not found then
+    if exists (select from autoctl.departed x where x.id = (report->>'node')::bigint and x.token = report->>'token') then
+      perform autoctl.fail('AC006', format('this node was dropped at %s',
+        (select date_trunc('second', x.dropped) from autoctl.departed x where x.id = (report->>'node')::bigint)),
+        'autoctl create postgres makes it a node again; autoctl drop node --destroy removes what is left');
+    end if;
     perform autoctl.fail('AC002', format('the monitor knows no node %s', report->>'node'),
       'it was dropped, or this is another monitor: autoctl enable monitor moves a node to a replacement monitor');
   end if;
@@ -244,6 +249,7 @@ begin
   else
     new_id := nextval('autoctl.node_id');
   end if;
+  delete from autoctl.departed where id = new_id;
   insert into autoctl.node (id, formation, grp, name, host, port, token, priority, quorum, has_data, goal, told)
   values (new_id, f.name, g.number, coalesce(nullif(chosen, ''), 'node_' || new_id), request->>'host', (request->>'port')::integer,
     request->>'token', (request->>'priority')::integer, (request->>'quorum')::boolean, (request->>'has_data')::boolean,
