@@ -30,6 +30,16 @@ type Goal struct {
 	Database string `json:"database"`
 	// SystemID is the group's system identifier; 0 while no node has been initialised.
 	SystemID uint64 `json:"system_id,omitempty"`
+	// Wishes are what operators set, which a keeper only keeps for a replacement monitor; nil from a monitor that does not tell.
+	Wishes *Wishes `json:"wishes,omitempty"`
+}
+
+// Wishes are what operators want of a node and its group and only the monitor acts on.
+type Wishes struct {
+	Priority   int  `json:"priority"`
+	Quorum     bool `json:"quorum"`
+	NumberSync int  `json:"number_sync"`
+	Paused     bool `json:"paused"`
 }
 
 // Upstream names the server that a node follows.

@@ -3,6 +3,7 @@ package monitor
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,57 @@ func TestReplacement(t *testing.T) {
 	r := registration(9)
 	if n, err := fresh.Register(t.Context(), r); err != nil || n.Node <= 3 {
 		t.Errorf("got %+v, %v, want an id above all known", n, err)
+	}
+}
+
+// TestReplacement_Wishes: a new monitor learns from the nodes that move to it what operators told the old one.
+func TestReplacement_Wishes(t *testing.T) {
+	b := newBench(t)
+	_, ks, client := populate(b, 3)
+	b.awaitStates(client, fsm.StatePrimary, fsm.StateSecondary, fsm.StateSecondary)
+	settings := fsm.DefaultSettings()
+	settings.NodeLostAfterMS = 4321
+	if err := client.SetSettings(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []fsm.Command{
+		{Kind: fsm.CommandNumberSync, Number: 1},
+		{Kind: fsm.CommandPriority, Node: ks[1].id, Number: 80},
+		{Kind: fsm.CommandQuorum, Node: ks[2].id},
+	} {
+		if a, err := client.Command(t.Context(), "default", 0, c); err != nil || a.Outcome != fsm.OutcomeDone {
+			t.Fatalf("%s: %+v, %v", c.Kind, a, err)
+		}
+	}
+	if _, err := client.Pause(t.Context(), "default"); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("every keeper holds what operators want", func() bool {
+		return !slices.ContainsFunc(ks, func(k *keeper) bool { w := k.present().Wishes; return w == nil || !w.Paused || w.NumberSync != 1 })
+	})
+
+	other := newBench(t)
+	other.create()
+	other.start()
+	fresh := other.dial()
+	for i, k := range ks {
+		goal := k.present()
+		r := registration(i + 1)
+		r.NodeID, r.Memory = k.id, &fsm.Memory{Node: k.id, Token: r.Token, Goal: goal, Reached: goal.Stamp, State: goal.State, Generation: 1}
+		if _, err := fresh.Register(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := fresh.State(t.Context(), "default", -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := st.Formations[0]
+	if nodes := f.Groups[0].Nodes; !f.Paused || f.NumberSync != 1 || nodes[1].Priority != 80 || nodes[2].Quorum || !nodes[1].Quorum || nodes[0].Priority != 50 {
+		t.Errorf("got %+v", f)
+	}
+	if got, err := fresh.Settings(t.Context()); err != nil || got != settings {
+		t.Errorf("got %+v, %v, want %+v", got, err, settings)
 	}
 }
 

@@ -173,10 +173,19 @@ begin
     return;
   end if;
   k := coalesce((goal->'record'->-1->>'k')::integer, 0);
+  if above then
+    -- What operators wanted of the group; the formation keeps it for groups to come.
+    update autoctl.formation set
+      paused = coalesce((goal->'wishes'->>'paused')::boolean, paused)
+    where name = g.formation;
+    update autoctl.grp set number_sync = coalesce((goal->'wishes'->>'number_sync')::integer, number_sync)
+    where formation = g.formation and number = g.number;
+    update autoctl.settings set settings = settings || (goal->'settings') where not chosen and jsonb_typeof(goal->'settings') = 'object';
+  end if;
   update autoctl.grp set
     incarnation = greatest(grp.incarnation, (goal->>'incarnation')::bigint) + 1, unproven = true, election = null,
     system_id = case when system_id = 0 then coalesce((goal->>'system_id')::numeric, 0) else system_id end,
-    number_sync = case when k > 1 then greatest(k, number_sync) else number_sync end
+    number_sync = case when k > 1 and not goal ? 'wishes' then greatest(k, number_sync) else number_sync end
   where formation = g.formation and number = g.number;
   if above then
     update autoctl.grp set epoch = (goal->>'epoch')::bigint, seq = (goal->>'seq')::bigint,
@@ -252,7 +261,8 @@ begin
   delete from autoctl.departed where id = new_id;
   insert into autoctl.node (id, formation, grp, name, host, port, token, priority, quorum, has_data, goal, told)
   values (new_id, f.name, g.number, coalesce(nullif(chosen, ''), 'node_' || new_id), request->>'host', (request->>'port')::integer,
-    request->>'token', (request->>'priority')::integer, (request->>'quorum')::boolean, (request->>'has_data')::boolean,
+    request->>'token', coalesce((memory->'goal'->'wishes'->>'priority')::integer, (request->>'priority')::integer),
+    coalesce((memory->'goal'->'wishes'->>'quorum')::boolean, (request->>'quorum')::boolean), (request->>'has_data')::boolean,
     case when (memory->'goal'->>'seq')::bigint > 0 then memory->'goal' end, case when (memory->'goal'->>'seq')::bigint > 0 then memory->'goal' end)
   returning * into n;
   insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned)

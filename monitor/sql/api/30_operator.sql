@@ -118,7 +118,7 @@ begin
       perform autoctl.fail('AC004', format('setting %s is %s: a number of milliseconds or bytes is wanted', k, coalesce(s->>k, 'missing')));
     end if;
   end loop;
-  update autoctl.settings set settings = s where settings <> s;
+  update autoctl.settings set settings = s, chosen = true where settings <> s or not chosen;
   if found then
     perform autoctl.wake_formation(null);
   end if;
