@@ -198,19 +198,3 @@ func ReadAuto(dataDir string) (Params, error) {
 	}
 	return p, nil
 }
-
-// Read returns what one configuration file sets by itself: the files that it includes are not followed. Names are in lower case, and the last
-// setting of a name counts.
-func Read(path string) (Params, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	p := Params{}
-	for _, l := range parse(data) {
-		if l.name != "" {
-			p[strings.ToLower(l.name)] = l.value
-		}
-	}
-	return p, nil
-}
