@@ -64,6 +64,10 @@ func (d *decider) goal(n *Node) Goal {
 	case s.Follows():
 		g.Upstream = d.upstream(d.node(cur.Primary.Node))
 		g.Upstream.Timeline = d.timelineOf(cur)
+		g.Limits = n.Goal.Limits
+		if p := d.primary(); p != nil && p.Report != nil && p.Report.Limits != (Limits{}) {
+			g.Limits = p.Report.Limits
+		}
 		if n.MinGeneration > 0 && !d.inRecord(n.ID) {
 			g.MinGeneration = n.MinGeneration
 		}
@@ -115,7 +119,7 @@ func (d *decider) peers(n *Node) []Peer {
 func sameGoal(a, b Goal) bool {
 	return a.Node == b.Node && a.State == b.State && a.Timeline == b.Timeline && a.DeadlineMS == b.DeadlineMS &&
 		a.MinGeneration == b.MinGeneration && a.Settings == b.Settings && a.Database == b.Database && a.SystemID == b.SystemID &&
-		a.Kind == b.Kind && samePointer(a.Upstream, b.Upstream) && samePointer(a.Wishes, b.Wishes) && sameConfiguration(a.Configuration, b.Configuration) &&
+		a.Kind == b.Kind && a.Limits == b.Limits && samePointer(a.Upstream, b.Upstream) && samePointer(a.Wishes, b.Wishes) && sameConfiguration(a.Configuration, b.Configuration) &&
 		slices.EqualFunc(a.Record, b.Record, func(x, y Configuration) bool { return sameConfiguration(&x, &y) }) &&
 		slices.Equal(a.Orders, b.Orders) && slices.Equal(a.Peers, b.Peers)
 }

@@ -30,6 +30,8 @@ type Goal struct {
 	Database string `json:"database"`
 	// SystemID is the group's system identifier; 0 while no node has been initialised.
 	SystemID uint64 `json:"system_id,omitempty"`
+	// Limits are those of the primary, for nodes that follow it.
+	Limits Limits `json:"limits,omitzero"`
 	// Wishes are what operators set, which a keeper only keeps for a replacement monitor; nil from a monitor that does not tell.
 	Wishes *Wishes `json:"wishes,omitempty"`
 }

@@ -37,6 +37,8 @@ type Report struct {
 	// Activity is long work in progress, for people; Problem is what keeps the node from its goal.
 	Activity *Activity `json:"activity,omitempty"`
 	Problem  *Problem  `json:"problem,omitempty"`
+	// Limits are what the node's configuration files ask for, in force since its last start or from its next.
+	Limits Limits `json:"limits,omitzero"`
 	// Version is PostgreSQL's version number, such as 150018; Software the keeper's own version.
 	Version  int    `json:"version,omitempty"`
 	Software string `json:"software,omitempty"`

@@ -62,4 +62,6 @@ type Files struct {
 	Peers []Peer `json:"peers"`
 	// Settings are the timings that become PostgreSQL parameters.
 	Settings Settings `json:"settings"`
+	// Limits are what a standby must match or exceed.
+	Limits Limits `json:"limits,omitzero"`
 }

@@ -22,7 +22,7 @@ func Wanted(goal Goal, f Facts) Files {
 			}
 		}
 	case goal.State.Follows():
-		files.Upstream = goal.Upstream
+		files.Upstream, files.Limits = goal.Upstream, goal.Limits
 	}
 	return files
 }

@@ -26,6 +26,8 @@ type Status struct {
 	CommitAgeMS   int64
 	Open          bool
 	Activity      *fsm.Activity
+	// Limits are what the configuration files ask for.
+	Limits fsm.Limits
 	// Version is PostgreSQL's version number, such as 150018.
 	Version int
 }

@@ -50,6 +50,7 @@ type Node struct {
 	settling        *settling
 	include         fileStamp // postgresql.conf as it was when our include was last seen in it
 	source          source
+	limits          fsm.Limits // what the files ask for
 
 	background sync.WaitGroup
 	closing    context.Context //nolint:containedctx // ends the goroutines that outlive a call; see Close

@@ -95,10 +95,35 @@ func (n *Node) params(dir string, f fsm.Files) (conf.Params, error) {
 		return nil, err
 	}
 	if f.Standby {
-		n.matchPrimary(p, user)
+		n.matchPrimary(p, user, f.Limits)
 	}
 	maps.Copy(p, n.config().Overrides)
+	if dir == n.config().DataDir {
+		n.noteLimits(p, user)
+	}
 	return p, nil
+}
+
+// usualLimits are PostgreSQL's defaults of what a standby must match or exceed.
+var usualLimits = fsm.Limits{Connections: 100, Workers: 8, Senders: 10, Prepared: 0, Locks: 64}
+
+// noteLimits remembers, for reports, what the files ask for.
+func (n *Node) noteLimits(p, user conf.Params) {
+	limits := usualLimits
+	for name, limit := range limits.ByName() {
+		for _, params := range []conf.Params{user, p} {
+			if v, err := strconv.Atoi(params[name]); err == nil {
+				*limit = v
+			}
+		}
+	}
+	n.mu.Lock()
+	news := n.limits != limits
+	n.limits = limits
+	n.mu.Unlock()
+	if news {
+		n.signal()
+	}
 }
 
 func (n *Node) versionParams(p conf.Params) {
@@ -136,22 +161,24 @@ func (n *Node) upstreamParams(p conf.Params, f fsm.Files) error {
 	return nil
 }
 
-// matchPrimary raises what a standby must match or exceed to what the log says that the primary has: a standby would stop, or pause, otherwise.
-func (n *Node) matchPrimary(p, user conf.Params) {
-	defaults := map[string]int{"max_connections": 100, "max_worker_processes": 8, "max_wal_senders": 10, "max_prepared_transactions": 0, "max_locks_per_transaction": 64}
+// matchPrimary raises what a standby must match or exceed to what the log says that the primary has, or the primary's files say that it will have: a
+// standby would stop, or pause, otherwise.
+func (n *Node) matchPrimary(p, user conf.Params, wanted fsm.Limits) {
 	n.mu.Lock()
 	primary := n.data.control().Settings
 	n.mu.Unlock()
-	for name, usual := range defaults {
+	least := wanted.ByName()
+	for name, usual := range usualLimits.ByName() {
 		own := user[name]
 		if name == "max_wal_senders" {
 			own = p[name]
 		}
 		if own == "" {
-			own = strconv.Itoa(usual)
+			own = strconv.Itoa(*usual)
 		}
-		if have, err := strconv.Atoi(own); err == nil && primary[name] > have {
-			p[name] = strconv.Itoa(primary[name])
+		need := max(primary[name], *least[name])
+		if have, err := strconv.Atoi(own); err == nil && need > have {
+			p[name] = strconv.Itoa(need)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	mem := n.memory.Get()
 	planned, fallen := n.planned.Load(), n.fallen.Load()
 	s, data, activity := n.sight, n.data, n.activity
-	commit, life := n.commitAt, n.life
+	commit, life, limits := n.commitAt, n.life, n.limits
 	switch {
 	case n.proc == nil || !n.proc.Running():
 		s = sight{at: s.at, status: fsm.ServerStopped, version: s.version}
@@ -73,7 +73,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	n.mu.Unlock()
 	goal = mem.Effective(goal)
 	asked := mem.Asked || planned && s.status != fsm.ServerRunning
-	st := daemon.Status{SystemID: data.control().SystemIdentifier, PrimarySeenMS: -1, CommitAgeMS: -1, Activity: activity, Version: n.config().Binaries.Version.Number()}
+	st := daemon.Status{SystemID: data.control().SystemIdentifier, PrimarySeenMS: -1, CommitAgeMS: -1, Limits: limits, Activity: activity, Version: n.config().Binaries.Version.Number()}
 	if s.version != 0 {
 		st.Version = s.version
 	}

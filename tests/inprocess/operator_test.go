@@ -1,13 +1,19 @@
 package inprocess
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/monitorapi"
 	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/internal/pgserver/conf"
 	"github.com/autoctl/autoctl/internal/pgserver/pgtest"
@@ -167,4 +173,72 @@ func TestPair_DroppedWhileAway(t *testing.T) {
 	b.start()
 	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
 	s.mustWrite("create table t (n int)", a, b)
+}
+
+// show returns a setting of a node's server.
+func (n *node) show(name string) (value string) {
+	n.s.t.Helper()
+	ctx, cancel := context.WithTimeout(n.s.t.Context(), 2*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", n.cfg.SocketDir, n.cfg.Port))
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := conn.QueryRow(ctx, "select setting from pg_settings where name = $1", name).Scan(&value); err != nil {
+		return err.Error()
+	}
+	return value
+}
+
+// TestPair_LimitsFirst: a setting that a standby must match or exceed, raised in
+// the primary's file, is in force on the standby before the primary has it, and
+// replay never pauses.
+func TestPair_LimitsFirst(t *testing.T) {
+	s, a, b := pair(t)
+	config := filepath.Join(a.cfg.PGData, "postgresql.conf")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, regexp.MustCompile(`(?m)^max_connections = \d+`).ReplaceAll(text, []byte("max_connections = 137")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.await("the standby has it", 30*time.Second, func(monitorapi.State) bool { return b.show("max_connections") == "137" })
+	if got := a.show("max_connections"); got == "137" {
+		t.Error("the primary was restarted")
+	}
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
+	before := b.pid()
+	a.stop(keeper.StopFast)
+	a.start()
+	s.mustWrite("create table t (n int)", a)
+	if got := a.show("max_connections"); got != "137" {
+		t.Errorf("the primary has %s", got)
+	}
+	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
+	s.await("the standby has replayed it", 10*time.Second, func(monitorapi.State) bool { return b.replayed("t") })
+	if before != b.pid() || s.elections() != 0 {
+		t.Errorf("the standby was restarted once more (process %d became %d), or an election began (%d)", before, b.pid(), s.elections())
+	}
+}
+
+func (n *node) pid() int {
+	n.s.t.Helper()
+	f, err := pgserver.ReadPIDFile(n.cfg.PGData)
+	if err != nil {
+		n.s.t.Fatal(err)
+	}
+	return f.PID
+}
+
+// replayed reports whether a table is there.
+func (n *node) replayed(table string) bool {
+	conn, err := pgx.Connect(n.s.t.Context(), fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", n.cfg.SocketDir, n.cfg.Port))
+	if err != nil {
+		return false
+	}
+	defer conn.Close(context.WithoutCancel(n.s.t.Context()))
+	var there bool
+	return conn.QueryRow(n.s.t.Context(), "select to_regclass($1) is not null", table).Scan(&there) == nil && there
 }
