@@ -29,7 +29,8 @@ type Memory struct {
 	Drained LSN    `json:"drained,omitempty"`
 	// Tried is the highest rung that was carried out, with success, for the present upstream: one that did not help is not repeated.
 	Tried Rung `json:"tried,omitempty"`
-	// Serving is the newest goal obeyed under which this node served: what a drained node resumes by its deadline (S21); nil before any.
+	// Serving is the newest goal obeyed under which this node served: what a drained node resumes by its deadline (S21); nil once it has obeyed
+	// one that neither serves nor drains.
 	Serving *Goal `json:"serving,omitempty"`
 	// Resumed is the stamp of the draining goal that was given up by its deadline; such a goal is planned as Serving.
 	Resumed Stamp `json:"resumed,omitzero"`
@@ -77,8 +78,11 @@ func (m *Memory) Obey(goal Goal) error {
 		m.Rung, m.Tried, m.Why = RungStream, RungStream, ""
 	}
 	m.Goal = goal
-	if goal.State.Serves() {
+	switch {
+	case goal.State.Serves():
 		m.Serving = &goal
+	case !goal.State.Drains(): // what it served under is somebody else's past, and nothing to go back to
+		m.Serving = nil
 	}
 	return nil
 }
@@ -94,6 +98,9 @@ func sameUpstream(a, b *Upstream) bool {
 func (m *Memory) Arrive() {
 	m.Reached = m.Goal.Stamp
 	m.State = m.Effective(m.Goal).State
+	if m.State == StateSecondary { // whatever was tried has helped: the next trouble begins with the cheapest rung
+		m.Rung, m.Tried, m.Why = RungStream, RungStream, ""
+	}
 }
 
 // Effective returns the goal that is really planned: the goal itself, or the serving goal that a drained node went back to by its deadline (S21).

@@ -9,14 +9,17 @@ import (
 )
 
 // canon writes the canonical form of a world: whatever a future can depend on, and nothing else. Sequence numbers are only
-// ever compared, so that of each only the comparisons are written that somebody may still make.
+// ever compared, so that of each only the comparisons are written that somebody may still make; other numbers count from a frame.
 type canon struct {
 	buf []byte
 	// refs is the record that sequence numbers of configurations are looked up in.
 	refs fsm.Record
+	frame
+	// named are the timelines that the form names, a bit each.
+	named uint64
 }
 
-func (c *canon) reset() { c.buf = c.buf[:0] }
+func (c *canon) reset() { c.buf, c.named = c.buf[:0], 0 }
 
 // canons are for those who compare only now and then.
 var canons = sync.Pool{New: func() any { return &canon{} }}
@@ -24,10 +27,10 @@ var canons = sync.Pool{New: func() any { return &canon{} }}
 // same reports whether two reports of a node say the same to a monitor with that record, which has given it that goal.
 func (c *canon) same(w *World, goal fsm.Stamp, a, b *fsm.Report) bool {
 	c.reset()
-	c.refs = w.group.Record
-	c.report(a, goal)
+	c.refs, c.frame = w.group.Record, frame{}
+	c.report(w, a, goal)
 	half := len(c.buf)
-	c.report(b, goal)
+	c.report(w, b, goal)
 	return len(c.buf) == 2*half && bytes.Equal(c.buf[:half], c.buf[half:])
 }
 
@@ -46,6 +49,59 @@ func (c *canon) bool(bs ...bool) {
 func (c *canon) str(s string) {
 	c.buf = append(c.buf, byte(len(s)))
 	c.buf = append(c.buf, s...)
+}
+
+// none stands for a number that is not set.
+const none = 255
+
+// epoch writes an epoch.
+func (c *canon) epochOf(e uint64) {
+	if e == 0 {
+		c.byte(none)
+		return
+	}
+	c.byte(byte(c.frame.epoch - e))
+}
+
+// tli writes a timeline.
+func (c *canon) tli(t fsm.Timeline) {
+	if t == 0 {
+		c.byte(none)
+		return
+	}
+	c.named |= 1 << t
+	c.byte(byte(c.timeline - t))
+}
+
+// lsn writes a position in a log.
+func (c *canon) lsn(l fsm.LSN) {
+	if l == 0 {
+		c.byte(none)
+		return
+	}
+	c.byte(byte(int(l/lsnUnit) - c.base))
+}
+
+// gen writes a data generation of a node.
+func (c *canon) gen(n fsm.NodeID, g uint64) {
+	if g == 0 {
+		c.byte(none)
+		return
+	}
+	c.byte(byte(c.generation[n-1] - g))
+}
+
+// log writes the part of a log that not all others hold.
+func (c *canon) log(log wal) {
+	c.bool(log != "")
+	if log == "" {
+		return
+	}
+	c.byte(byte(log.len() - c.base))
+	for r := c.base; r < log.len(); r++ {
+		c.tli(fsm.Timeline(log[2*r]))
+		c.byte(c.commits[log.commit(r)])
+	}
 }
 
 // place writes which configuration of the record has the sequence number; 0 for none.
@@ -89,18 +145,28 @@ func mix(h uint64) uint64 {
 	return h
 }
 
-// encode writes the world; budgets are left out when the world has healed and nothing more will happen to it.
-func (c *canon) encode(w *World, budgets bool) uint64 {
+// encode returns the hash of the world's canonical form, without what may still happen to it; see [World.budget].
+func (c *canon) encode(w *World) uint64 {
 	c.reset()
-	c.byte(w.cutMonitor, w.cutPeers, byte(w.commits), byte(w.forgiven))
-	c.bool(w.excused)
-	c.byte(w.acked[1 : w.commits+1]...)
-	for _, r := range w.reigns {
-		c.str(string(r))
+	c.frame = w.frame()
+	c.refs = w.group.Record
+	c.byte(w.cutMonitor, w.cutPeers)
+	for i, name := range c.commits {
+		if name != 0 {
+			c.byte(name)
+			c.epochOf(uint64(w.acked[i]))
+		}
 	}
-	if budgets {
-		c.byte(byte(w.faults), byte(w.commands))
-		c.bool(w.diskLost)
+	if w.forgiven > c.oldest {
+		c.epochOf(w.forgiven)
+	} else {
+		c.byte(none)
+	}
+	for e := range w.reigns {
+		if c.reigns&(1<<e) != 0 {
+			c.epochOf(uint64(e))
+			c.log(w.reigns[e])
+		}
 	}
 	for i := range w.n {
 		c.host(w, i)
@@ -111,24 +177,31 @@ func (c *canon) encode(w *World, budgets bool) uint64 {
 
 func (c *canon) host(w *World, n int) {
 	h := &w.hosts[n]
-	c.memory(h.mem)
-	c.str(string(h.log))
-	c.str(string(h.copied))
+	c.memory(w, h.mem)
+	c.log(h.log)
+	c.log(h.copied)
 	c.files(h.files)
 	if w.opt.breaks(staleConf) {
 		c.files(h.before)
 	}
-	c.byte(byte(h.control))
+	c.tli(h.control)
 	c.status(h.status)
-	c.bool(h.clean, h.ruled, h.down, h.runs, h.read, h.started, h.fresh, h.checked, h.patience, h.deadline, h.stuck, h.silent, h.late != nil)
+	gate, drains := h.files.gate || h.loaded.gate, h.mem.Goal.State.Drains()
+	c.bool(h.clean, h.ruled, h.down, h.frozen, h.runs, h.read && !h.runs, h.fresh, h.stuck, h.silent, h.late != nil)
+	c.bool(gate && h.started, gate && h.patience, drains && h.checked, drains && h.deadline)
 	c.byte(byte(h.rcv), h.crashes)
 	if h.running() {
 		c.files(h.loaded)
-		c.byte(byte(h.force.k), h.force.members, byte(h.own))
+		c.byte(byte(h.force.k), h.force.members)
+		if gate || c.waiting {
+			c.byte(byte(max(h.own-c.base, 0)))
+		}
 		c.bool(h.lost[:]...)
 	}
 	if w.waits(n, h.log.len()) {
-		c.byte(h.known[:]...) // nobody else waits for an answer
+		for _, k := range h.known { // nobody else waits for an answer
+			c.byte(byte(max(int(k)-c.base, 0)))
+		}
 	}
 	goal := fsm.Stamp{}
 	if node, ok := w.peek(n); ok {
@@ -136,7 +209,7 @@ func (c *canon) host(w *World, n int) {
 	}
 	c.bool(h.mem.Goal.Stamp == goal)
 	if h.late != nil {
-		c.report(h.late, goal)
+		c.report(w, h.late, goal)
 	}
 }
 
@@ -153,20 +226,20 @@ func (c *canon) status(s fsm.ServerStatus) {
 	c.byte(s[0], s[len(s)-2]) // every status has its own pair
 }
 
-func (c *canon) memory(m *fsm.Memory) {
-	c.goal(&m.Goal)
+func (c *canon) memory(w *World, m *fsm.Memory) {
+	c.goal(w, &m.Goal)
 	c.str(string(m.State))
 	c.str(string(m.Busy))
 	c.str(string(m.Rung))
 	c.str(string(m.Tried))
-	c.byte(byte(m.Generation), byte(m.Drained/lsnUnit))
-	c.promotions(m.Promotions)
+	c.lsn(m.Drained)
+	c.promotions(w, m.Node, m.Promotions)
 	c.upTo(m.Settled)
 	c.bool(m.Asked, m.Released, m.Serving != nil, m.Reached == m.Goal.Stamp, m.Resumed == m.Goal.Stamp)
 	c.bool(m.Goal.Configuration != nil && m.Settled >= m.Goal.Configuration.Seq)
 	if s := m.Serving; s != nil && s.Configuration != nil {
 		c.str(string(s.State))
-		c.byte(byte(s.Timeline))
+		c.tli(s.Timeline)
 		c.configuration(s.Configuration)
 		c.bool(m.Settled >= s.Configuration.Seq)
 	}

@@ -25,6 +25,7 @@ const (
 	evReturn               // host a comes back
 	evHeal                 // the link between a and b is whole again; b < 0 stands for the monitor
 	evLate                 // the delayed report of node a arrives
+	evThaw                 // host a goes on where it was frozen
 	evCommit               // a client commits on node a
 	evKill                 // server a crashes
 	evOff                  // host a goes off
@@ -35,6 +36,7 @@ const (
 	evMid                  // host a goes off in the middle of work on its data
 	evDisk                 // node a loses its data directory; once on a path, so that a copy is left
 	evSlow                 // the monitor takes node a for silent although it is not
+	evFreeze               // host a is frozen: its processes stop where they are, its connections stay
 	evFailover             // perform failover
 	evPromote              // perform promotion: of node a
 	evMaintain             // enable maintenance --allow-failover on node a
@@ -56,17 +58,19 @@ type event struct {
 }
 
 // faulty reports whether the event takes from the budget of faults.
-func (k kind) faulty() bool { return k >= evKill && k <= evSlow }
+func (k kind) faulty() bool { return k >= evKill && k <= evFreeze }
 
 // events appends all that might happen in the world; apply tells which of them really can.
 func (w *World) events(list []event) []event {
 	for i := range int8(w.n) {
-		for k := evObey; k <= evSilence; k++ {
+		for k := evObey; k <= evReply; k++ {
 			if !w.opt.Prompt || k != evObey && k != evReport {
 				list = append(list, event{k, i, 0})
 			}
 		}
-		list = append(list, event{evTimer, i, 0}, event{evReturn, i, 0}, event{evLate, i, 0}, event{evHeal, i, -1})
+	}
+	for i := range int8(w.n) {
+		list = append(list, event{evSilence, i, 0}, event{evTimer, i, 0}, event{evReturn, i, 0}, event{evLate, i, 0}, event{evThaw, i, 0}, event{evHeal, i, -1})
 		if w.commits < w.opt.Commits {
 			list = append(list, event{evCommit, i, 0})
 		}
@@ -100,7 +104,7 @@ func (w *World) events(list []event) []event {
 
 func (w *World) faultEvents(list []event) []event {
 	for i := range int8(w.n) {
-		list = append(list, event{evKill, i, 0}, event{evOff, i, 0}, event{evKeeper, i, 0}, event{evCut, i, -1}, event{evDelay, i, 0}, event{evMid, i, 0}, event{evDisk, i, 0}, event{evSlow, i, 0})
+		list = append(list, event{evKill, i, 0}, event{evOff, i, 0}, event{evKeeper, i, 0}, event{evCut, i, -1}, event{evDelay, i, 0}, event{evMid, i, 0}, event{evDisk, i, 0}, event{evSlow, i, 0}, event{evFreeze, i, 0})
 		for j := i + 1; j < int8(w.n); j++ {
 			list = append(list, event{evCut, i, j})
 		}
@@ -110,27 +114,21 @@ func (w *World) faultEvents(list []event) []event {
 
 // apply makes the event happen; false when it cannot, or would change nothing.
 func (w *World) apply(e event) bool {
-	if e.kind.faulty() {
-		if w.faults == 0 {
-			return false
-		}
-		w.faults--
+	if e.kind.faulty() && !w.disturb() {
+		return false
 	}
 	a, b := int(e.a), int(e.b)
 	ok := false
 	defer func() { w.resting = unasked }()
-	if e.kind.timed() && w.opt.Prompt && !w.idle() {
-		if w.faults == 0 {
-			return false
-		}
-		w.faults--
+	if e.kind.timed() && w.opt.Prompt && !w.idle() && !w.disturb() {
+		return false
 	}
 	switch {
 	case e.kind <= evReply:
 		ok = w.applyNormal(e.kind, a)
 	case e.kind <= evCommit:
 		ok = w.applyQuiet(e.kind, a, b)
-	case e.kind <= evSlow:
+	case e.kind <= evFreeze:
 		ok = w.applyFault(e.kind, a, b)
 	default:
 		ok = w.applyCommand(e.kind, a)
@@ -144,8 +142,39 @@ func (w *World) apply(e event) bool {
 	return ok
 }
 
+// disturb takes one fault from the budget, if there is one.
+func (w *World) disturb() bool {
+	if w.faults == 0 || !w.mayOverlap() {
+		return false
+	}
+	w.faults--
+	return true
+}
+
+// mayOverlap reports whether one more fault or command may come before the group has recovered, and counts it.
+func (w *World) mayOverlap() bool {
+	if w.opt.Overlap == 0 {
+		return true
+	}
+	w.overlap++
+	return w.overlap <= w.opt.Overlap
+}
+
+// recovered reports whether the group is in normal service, with nothing going on and nothing left of any fault.
+func (w *World) recovered() bool {
+	if w.cutMonitor != 0 || w.cutPeers != 0 || !w.idle() {
+		return false
+	}
+	for i := range w.n {
+		if h := &w.hosts[i]; !h.goes() || h.late != nil {
+			return false
+		}
+	}
+	return w.served() == ""
+}
+
 // timed reports whether the event is the end of a timer.
-func (k kind) timed() bool { return k >= evSilence && k <= evPatience }
+func (k kind) timed() bool { return k >= evSilence && k <= evThaw }
 
 // idle reports whether nothing is left to happen but faults, timers, clients and operators.
 func (w *World) idle() bool {
@@ -244,7 +273,7 @@ func (w *World) tell(n int) bool {
 // receive connects the WAL receiver of a standby and brings what its upstream has.
 func (w *World) receive(n int) bool {
 	h := &w.hosts[n]
-	if h.down || !h.running() || h.runs {
+	if h.down || h.frozen || !h.running() || h.runs {
 		return false
 	}
 	if h.rcv < 0 {
@@ -252,7 +281,7 @@ func (w *World) receive(n int) bool {
 		if up < 0 || up >= w.n || !w.linked(n, up) || !w.hosts[up].running() || !streams(w.hosts[up].log, h.log) {
 			return false
 		}
-		h.rcv, h.stuck = int8(up), false
+		h.rcv, h.stuck, h.silent = int8(up), false, false
 		w.hosts[up].known[n] = 0
 		w.hosts[up].lost[n] = false
 		w.flow(n)
@@ -302,6 +331,10 @@ func (w *World) applyQuiet(k kind, a, b int) bool {
 		}
 		ok := w.cutPeers&pair(a, b) != 0
 		w.cutPeers &^= pair(a, b)
+		return ok
+	case evThaw:
+		ok := h.frozen
+		w.thaw(a)
 		return ok
 	case evLate:
 		r := h.late
@@ -384,7 +417,7 @@ func (w *World) patience() bool {
 // write lets a client commit.
 func (w *World) write(n int) bool {
 	h := &w.hosts[n]
-	if !h.serves() || h.loaded.gate && h.started || w.commits >= maxCommits {
+	if !h.serves() || h.frozen || h.loaded.gate && h.started || w.commits >= maxCommits {
 		return false
 	}
 	w.commits++
@@ -406,7 +439,7 @@ func (w *World) applyFault(k kind, a, b int) bool {
 		}
 		w.off(a)
 	case evKeeper:
-		if h.down || !h.fresh && h.crashes == 0 && !h.checked && !h.deadline && !h.patience {
+		if h.down || h.frozen || !h.fresh && h.crashes == 0 && !h.checked && !h.deadline && !h.patience {
 			return false
 		}
 		h.fresh, h.crashes, h.checked, h.deadline, h.stuck, h.silent = false, 0, false, false, false, false
@@ -421,24 +454,39 @@ func (w *World) applyFault(k kind, a, b int) bool {
 		r := w.report(a)
 		h.late = &r
 	case evMid:
-		return !h.down && w.interrupt(a)
+		return !h.down && !h.frozen && w.interrupt(a)
 	case evDisk:
 		if w.diskLost || h.log == "" {
 			return false
 		}
 		w.halt(a, fsm.ServerAbsent)
 		w.diskLost, w.excused, h.log, h.control, h.clean = true, true, "", 0, false
+	case evFreeze:
+		ok := !h.down && !h.frozen
+		h.frozen = true
+		return ok
 	default: // evSlow
 		return w.hears(a) && w.silence(a)
 	}
 	return true
 }
 
+// thaw lets a frozen host go on.
+func (w *World) thaw(n int) {
+	h := &w.hosts[n]
+	h.frozen = false
+	for i := range w.n { // what still streams is seen to stream again
+		if up := int(w.hosts[i].rcv); w.streaming(i) && (i == n || up == n) {
+			w.hosts[up].lost[i] = false
+		}
+	}
+}
+
 // off turns a host off.
 func (w *World) off(n int) {
 	h := &w.hosts[n]
 	w.halt(n, fsm.ServerStopped)
-	h.down, h.rcv = true, -1
+	h.down, h.frozen, h.rcv = true, false, -1
 	h.crashes, h.checked, h.deadline, h.stuck, h.silent = 0, false, false, false, false
 	if w.opt.breaks(staleConf) {
 		h.files = h.before
@@ -506,7 +554,7 @@ func (w *World) restartMonitor(forgetful bool) {
 }
 
 func (w *World) applyCommand(k kind, a int) bool {
-	if w.commands == 0 {
+	if w.commands == 0 || !w.mayOverlap() {
 		return false
 	}
 	w.commands--
@@ -576,6 +624,7 @@ func (e event) String() string {
 		evDisk: "node %[1]s loses its data directory", evSlow: "the monitor wrongly takes %[1]s for silent",
 		evFailover: "operator: failover", evPromote: "operator: promotion of %[1]s",
 		evMaintain: "operator: maintenance of %[1]s, failover allowed", evBack: "operator: %[1]s returns from maintenance",
+		evThaw: "host %[1]s goes on", evFreeze: "host %[1]s is frozen",
 		evQuorum: "operator: the other replication quorum for %[1]s", evPriority: "operator: candidate priority of %[1]s to 0 or back",
 		evNumber: "operator: number_sync_standbys as many as stand before %[1]s", evDrop: "operator: drop %[1]s",
 		evHandOver: "keeper %[1]s asks to be relieved", evForce: "operator: failover, data loss allowed",

@@ -1,45 +1,55 @@
 package explore
 
 import (
-	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// floor is the least number of states that the named search must reach; testdata/floor.txt is committed, so that a search that
-// shrinks unnoticed fails.
-func floor(t *testing.T, name string) int {
+// floor is what the named search must reach at least: how many states, and whether the last new one. testdata/floor.txt is
+// committed, so that a search that shrinks unnoticed fails.
+func floor(t *testing.T, name string) (states int, exhausted bool) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/floor.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
-		var n int
-		var found string
-		if _, err := fmt.Sscanf(line, "%s %d", &found, &n); err == nil && found == name {
-			return n
+		if f := strings.Fields(line); len(f) > 1 && f[0] == name {
+			states, err = strconv.Atoi(f[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return states, len(f) > 2 && f[2] == "exhausted"
 		}
 	}
 	t.Fatalf("no floor for %s", name)
-	return 0
+	return 0, false
 }
 
-// judge prints what was searched, and fails when a promise is broken or fewer states were reached than committed.
+// judge prints what was searched, and fails when a promise is broken.
 func judge(t *testing.T, search string, o Options, began time.Time, r Result) {
 	t.Helper()
-	t.Logf("%s: %d nodes, up to %d faults, %d commits, %d promotions, %d commands: %v, in %v", search, o.Nodes, o.Faults, o.Commits,
-		o.Promotions, o.Commands, r, time.Since(began).Round(time.Millisecond))
+	t.Logf("%s: %v: %v, in %v", search, o, r, time.Since(began).Round(time.Millisecond))
 	if r.Violation != "" {
 		t.Fatalf("%s\n%s", r.Violation, r.Story)
 	}
+}
+
+// reached fails when fewer states were reached than committed.
+func reached(t *testing.T, search string, r Result) {
+	t.Helper()
 	if raceEnabled {
-		search += "-race"
+		return // the searches are smaller then
 	}
-	if least := floor(t, search); r.States < least {
+	least, exhausted := floor(t, search)
+	if r.States < least {
 		t.Errorf("%s: %d states, fewer than the %d committed in testdata/floor.txt", search, r.States, least)
+	}
+	if exhausted && !r.Exhausted {
+		t.Errorf("%s: new states were left", search)
 	}
 }
 
@@ -65,7 +75,9 @@ func TestExplore(t *testing.T) {
 	for _, s := range searches() {
 		t.Run(s.name, func(t *testing.T) {
 			began := time.Now()
-			judge(t, s.name, s.options, began, s.run(s.options))
+			r := s.run(s.options)
+			judge(t, s.name, s.options, began, r)
+			reached(t, s.name, r)
 		})
 	}
 }
@@ -77,36 +89,56 @@ type search struct {
 	run     func(Options) Result
 }
 
-// searches are the minute's version, chosen by what they reach and not by time. The first three end when no new state is left.
+// bounds is a search of a group of so many nodes whose messages arrive at once unless a fault delays them.
+func bounds(nodes, faults, commits, promotions, commands, overlap int) Options {
+	return Options{
+		Nodes: nodes, Faults: faults, Commits: commits, Promotions: promotions, Commands: commands, Overlap: overlap,
+		Prompt: true, Merge: true, Heal: true,
+	}
+}
+
+// ordered has nodes take their steps in a fixed order.
+func ordered(o Options) Options {
+	o.Ordered = true
+	return o
+}
+
+func upTo(limit int) func(Options) Result {
+	return func(o Options) Result { return Breadth(o, scale(limit)) }
+}
+
+// all searches until no new state is left.
+var all = upTo(1 << 30)
+
+// searches are the minute's version, chosen by what they reach and not by time. Those that run all end when no new state is left.
 func searches() []search {
-	prompt := Options{Nodes: 2, Promotions: 2, Prompt: true, Merge: true, Heal: true}
-	with := func(faults, commits, commands int) Options {
-		o := prompt
-		o.Faults, o.Commits, o.Commands = faults, commits, commands
-		return o
-	}
-	breadth := func(limit int) func(Options) Result {
-		return func(o Options) Result { return Breadth(o, scale(limit)) }
-	}
 	walks := func(count, length int) func(Options) Result {
 		return func(o Options) Result { return Walks(o, 1, scale(count), length) }
 	}
-	three := with(2, 2, 1)
-	three.Nodes = 3
-	late := with(2, 2, 1)
+	late := bounds(2, 2, 2, 2, 1, 0)
 	late.Prompt = false
 	walk := Options{Nodes: 2, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true, Heal: true}
 	walk3 := walk
 	walk3.Nodes = 3
 	return []search{
-		{"two-commits", with(1, 3, 0), breadth(1 << 20)},
-		{"two-writes", with(0, 3, 1), breadth(1 << 20)},
-		{"two-commands", with(0, 1, 2), breadth(1 << 20)},
-		{"two", with(1, 1, 1), breadth(20000)},
-		{"two-late", late, breadth(5000)},
-		{"three", three, breadth(5000)},
+		{"two", bounds(2, 3, 3, 2, 2, 1), all},
+		{"two-faults-at-once", ordered(bounds(2, 2, 1, 2, 0, 0)), all},
+		{"two-fault-and-command", bounds(2, 1, 1, 2, 1, 0), all},
+		{"two-late", late, upTo(5000)},
+		{"three", ordered(bounds(3, 2, 2, 2, 0, 1)), all},
+		{"three-at-once", bounds(3, 2, 2, 2, 1, 0), upTo(5000)},
 		{"walks-two", walk, walks(800, 120)},
 		{"walks-three", walk3, walks(800, 160)},
+	}
+}
+
+// deep are the searches that take from minutes to an hour each, in the order of what they take.
+func deep() []search {
+	return []search{
+		{"two-pairs", bounds(2, 3, 3, 2, 2, 2), all},
+		{"three-commands", ordered(bounds(3, 2, 2, 2, 1, 1)), all},
+		{"two-three-at-once", ordered(bounds(2, 3, 1, 2, 0, 0)), all},
+		{"three-pairs", ordered(bounds(3, 2, 1, 2, 1, 2)), upTo(4 << 20)},
 	}
 }
 
@@ -118,13 +150,22 @@ func scale(n int) int {
 	return n
 }
 
-// TestExploreLong searches for AUTOCTL_EXPLORE: in walks from ever new seeds; what it finds names its seed.
+// TestExploreLong searches for AUTOCTL_EXPLORE: what is deep until no new state is left, then in walks from ever new seeds; what they
+// find names its seed.
 func TestExploreLong(t *testing.T) {
 	limit, err := time.ParseDuration(os.Getenv("AUTOCTL_EXPLORE"))
 	if err != nil {
 		t.Skip("AUTOCTL_EXPLORE says for how long to search, such as 30m")
 	}
 	end := time.Now().Add(limit)
+	for _, s := range deep() {
+		if time.Now().After(end) {
+			return
+		}
+		s.options.Until = end
+		began := time.Now()
+		judge(t, s.name, s.options, began, s.run(s.options))
+	}
 	states := 0
 	for seed := uint64(time.Now().Unix()); time.Now().Before(end); seed++ {
 		for nodes := 2; nodes <= maxNodes; nodes++ {

@@ -62,6 +62,7 @@ type host struct {
 	ruled   bool         // it last ran read-write: recovering it writes to its log
 	// The host and the server.
 	down    bool // the host is off
+	frozen  bool // its processes stand still
 	status  fsm.ServerStatus
 	runs    bool // out of recovery
 	loaded  files
@@ -83,6 +84,8 @@ type host struct {
 	late *fsm.Report
 }
 
+// goes reports whether the host is on and not frozen.
+func (h *host) goes() bool    { return !h.down && !h.frozen }
 func (h *host) running() bool { return h.status == fsm.ServerRunning }
 func (h *host) serves() bool  { return h.running() && h.runs }
 

@@ -1,6 +1,11 @@
 package explore
 
-import "github.com/autoctl/autoctl/fsm"
+import (
+	"fmt"
+	"time"
+
+	"github.com/autoctl/autoctl/fsm"
+)
 
 // Options bound a search and, for tests of the search itself, break a rule on purpose.
 type Options struct {
@@ -8,6 +13,10 @@ type Options struct {
 	Nodes int
 	// Faults, Commits, Promotions and Commands are how many of each may happen on one path.
 	Faults, Commits, Promotions, Commands int
+	// Overlap is how many faults and commands together may come before the group is in normal service again; 0 for any number.
+	Overlap int
+	// Until cuts a search by breadth off; zero for never.
+	Until time.Time
 	// NumberSync is number_sync_standbys of the group.
 	NumberSync int
 	// AllCommands has operators use every command, not only failover, promotion and maintenance.
@@ -17,6 +26,9 @@ type Options struct {
 	Prompt bool
 	// Merge joins steps whose order cannot matter to the others, for fewer states.
 	Merge bool
+	// Ordered has nodes take their steps in a fixed order, one node's first; that a node is late with its steps takes a fault that
+	// freezes it. Without it steps of different nodes come in every order, for nothing.
+	Ordered bool
 	// Heal asks for P3 in every state; it is the larger half of the work.
 	Heal bool
 
@@ -37,6 +49,15 @@ const (
 	staleConf                       // staleconf: a host crash brings the files before the last ones back
 	sameTimeline                    // two promotions may create the same timeline, and leave no trace of their beginning
 )
+
+// String tells the bounds.
+func (o Options) String() string {
+	s := fmt.Sprintf("%d nodes, up to %d faults, %d commits, %d promotions, %d commands", o.Nodes, o.Faults, o.Commits, o.Promotions, o.Commands)
+	if o.Overlap > 0 {
+		s += fmt.Sprintf(", at most %d of the faults and commands before the group is in service again", o.Overlap)
+	}
+	return s
+}
 
 func (o *Options) breaks(b broken) bool { return o.broken&b != 0 }
 

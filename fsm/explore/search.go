@@ -3,7 +3,9 @@ package explore
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
+	"time"
 )
 
 // Result is what a search found out.
@@ -34,13 +36,14 @@ type trail struct {
 	event  event
 }
 
-// breadth is a breadth-first search.
+// breadth is a breadth-first search, in layers: what takes fewer faults, commits, promotions and commands comes first.
 type breadth struct {
 	opt    *Options
-	seen   *hashes
+	seen   *states
 	healer *healer
 	trails []trail
 	first  World
+	layers [][]item
 }
 
 type item struct {
@@ -54,34 +57,39 @@ type found struct {
 	broken string
 }
 
-// Breadth searches breadth-first from a group in normal service, until no new state is left, or the level is complete in
-// which limit states were reached. What it finds first is a shortest counter-example.
+// Breadth searches from a group in normal service, until no new state is left or limit states were reached. What it finds first is
+// a counter-example with the fewest faults, commits, promotions and commands, and a shortest one of those.
 func Breadth(o Options, limit int) Result {
-	b := &breadth{opt: &o, seen: newHashes(), healer: newHealer()}
+	b := &breadth{opt: &o, seen: newStates(), healer: newHealer()}
 	first, story := serving(b.opt, b.healer)
 	if story != "" {
 		return Result{Violation: "P3: a new group does not come into service", Story: story}
 	}
 	b.first = first
 	var c canon
-	b.seen.add(c.encode(&first, true))
+	b.seen.add(c.encode(&first), first.budget())
 	b.trails = append(b.trails, trail{parent: -1})
-	level := []item{{world: first}}
+	b.layers = make([][]item, o.Faults+o.Commits+o.Promotions+o.Commands+1)
+	b.layers[0] = []item{{world: first}}
 	depth := 0
-	for ; len(level) > 0 && len(b.trails) < limit; depth++ {
-		next, bad := b.expand(level)
-		if bad != nil {
-			return b.fail(bad, depth+1)
+	for spent := range b.layers {
+		for len(b.layers[spent]) > 0 {
+			if len(b.trails) >= limit || !o.Until.IsZero() && time.Now().After(o.Until) {
+				return Result{States: len(b.trails), Depth: depth, Humans: b.healer.humans}
+			}
+			if bad := b.expand(spent); bad != nil {
+				return b.fail(bad)
+			}
+			depth++
 		}
-		level = next
 	}
-	return Result{States: len(b.trails), Depth: depth, Exhausted: len(level) == 0, Humans: b.healer.humans}
+	return Result{States: len(b.trails), Depth: depth, Exhausted: true, Humans: b.healer.humans}
 }
 
-func (b *breadth) fail(bad *found, depth int) Result {
+func (b *breadth) fail(bad *found) Result {
 	path := b.path(bad.at)
 	path = append(path, bad.event)
-	return Result{States: len(b.trails), Depth: depth, Violation: bad.broken, Story: tell(b.first, path)}
+	return Result{States: len(b.trails), Depth: len(path), Violation: bad.broken, Story: tell(b.first, path)}
 }
 
 // path returns the events that lead to a state.
@@ -90,15 +98,14 @@ func (b *breadth) path(at int32) []event {
 	for ; b.trails[at].parent >= 0; at = b.trails[at].parent {
 		back = append(back, b.trails[at].event)
 	}
-	path := make([]event, 0, len(back)+1)
-	for i := len(back) - 1; i >= 0; i-- {
-		path = append(path, back[i])
-	}
-	return path
+	slices.Reverse(back)
+	return back
 }
 
-// expand finds the new states one event away from a level, and the first broken promise among them.
-func (b *breadth) expand(level []item) ([]item, *found) {
+// expand finds the new states one event away from those of a layer that are not expanded yet, and the first broken promise among them.
+func (b *breadth) expand(spent int) *found {
+	level := b.layers[spent]
+	b.layers[spent] = nil
 	workers := runtime.GOMAXPROCS(0)
 	parts := make([][]found, workers)
 	var wg sync.WaitGroup
@@ -108,44 +115,69 @@ func (b *breadth) expand(level []item) ([]item, *found) {
 		})
 	}
 	wg.Wait()
-	var next []item
 	for _, part := range parts {
 		for i := range part {
 			if part[i].broken != "" {
-				return nil, &part[i]
+				return &part[i]
 			}
 			part[i].world.broken = ""
-			next = append(next, item{world: part[i].world, at: int32(len(b.trails))})
+			to := part[i].world.spent()
+			b.layers[to] = append(b.layers[to], item{world: part[i].world, at: int32(len(b.trails))})
 			b.trails = append(b.trails, trail{parent: part[i].at, event: part[i].event})
 		}
 	}
-	return next, nil
+	return nil
 }
 
 // work expands every workers-th state of the level.
 func (b *breadth) work(level []item, k, workers int) []found {
 	var out []found
 	var c canon
-	var events []event
 	for i := k; i < len(level); i += workers {
 		from := &level[i]
-		events = from.world.events(events[:0])
-		if b.opt.Prompt {
-			from.world.idle() // for all events that follow
+		if !b.recover(&from.world, &c) {
+			continue
 		}
-		for _, e := range events {
-			w := from.world
-			if !w.apply(e) || w.beyond() || !b.seen.add(c.encode(&w, true)) {
-				continue
-			}
-			broken := w.broken
-			if broken == "" && b.opt.Heal {
-				broken = b.healer.check(&w, &c, nil)
-			}
-			out = append(out, found{item: item{world: w, at: from.at}, event: e, broken: broken})
-			if broken != "" {
-				return out
-			}
+		out = b.children(out, from, &c)
+		if len(out) > 0 && out[len(out)-1].broken != "" {
+			break
+		}
+	}
+	return out
+}
+
+// recover lets disturbances count anew in a world that has recovered; false when that makes it one that is known.
+func (b *breadth) recover(w *World, c *canon) bool {
+	if b.opt.Prompt {
+		w.idle() // for all events that follow
+	}
+	if w.overlap == 0 || !w.recovered() {
+		return true
+	}
+	w.overlap = 0
+	return b.seen.add(c.encode(w), w.budget())
+}
+
+// children appends the new states one event away from one, up to the first that breaks a promise.
+func (b *breadth) children(out []found, from *item, c *canon) []found {
+	moved := false
+	for _, e := range from.world.events(nil) {
+		if moved && e.kind <= evReply {
+			continue
+		}
+		w := from.world
+		ok := w.apply(e)
+		moved = moved || ok && b.opt.Ordered && e.kind <= evReply
+		if !ok || w.beyond() || !b.seen.add(c.encode(&w), w.budget()) {
+			continue
+		}
+		broken := w.broken
+		if broken == "" && b.opt.Heal {
+			broken = b.healer.check(&w, c, nil)
+		}
+		out = append(out, found{item: item{world: w, at: from.at}, event: e, broken: broken})
+		if broken != "" {
+			break
 		}
 	}
 	return out
@@ -174,32 +206,4 @@ func serving(o *Options, r *healer) (World, string) {
 	o.defaults()
 	last.opt, last.faults, last.commands = o, o.Faults, o.Commands
 	return last, ""
-}
-
-// hashes is a set of states for several workers.
-type hashes struct {
-	shards [256]struct {
-		mu  sync.Mutex
-		set map[uint64]struct{}
-	}
-}
-
-func newHashes() *hashes {
-	h := &hashes{}
-	for i := range h.shards {
-		h.shards[i].set = map[uint64]struct{}{}
-	}
-	return h
-}
-
-// add adds a state, and reports whether it was new.
-func (h *hashes) add(v uint64) bool {
-	s := &h.shards[v>>56]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.set[v]; ok {
-		return false
-	}
-	s.set[v] = struct{}{}
-	return true
 }

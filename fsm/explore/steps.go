@@ -49,7 +49,7 @@ func (w *World) quiet(n int) bool {
 
 func (w *World) stepOnce(n int) bool {
 	h := &w.hosts[n]
-	if h.down || h.mem.Goal.State == fsm.StateInit {
+	if h.down || h.frozen || h.mem.Goal.State == fsm.StateInit {
 		return false
 	}
 	for {
@@ -97,6 +97,8 @@ func (w *World) settleDown(n int) bool {
 		h.rcv = -1
 	case h.serves() && h.control != h.log.timeline():
 		h.control = h.log.timeline()
+	case w.streaming(n) && h.control != h.log.timeline() && w.hosts[h.rcv].control == h.log.timeline():
+		h.control = h.log.timeline() // a restartpoint at the upstream's checkpoint
 	default:
 		return false
 	}

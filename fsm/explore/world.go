@@ -43,6 +43,8 @@ type World struct {
 	// What may still happen.
 	faults, commands int
 	diskLost         bool
+	// overlap counts the faults and commands since the group was last in normal service.
+	overlap int
 	// excused says that something has happened after which a human may have to decide: data was lost, or an operator took
 	// nodes or votes away.
 	excused bool
@@ -91,11 +93,11 @@ func newWorld(o *Options) World {
 func pair(a, b int) uint8 { return 1 << (a + b - 1) }
 
 func (w *World) linked(a, b int) bool {
-	return a == b || w.cutPeers&pair(a, b) == 0 && !w.hosts[a].down && !w.hosts[b].down
+	return a == b || w.cutPeers&pair(a, b) == 0 && w.hosts[a].goes() && w.hosts[b].goes()
 }
 
 // hears reports whether the monitor and node n can talk.
-func (w *World) hears(n int) bool { return w.cutMonitor&(1<<n) == 0 && !w.hosts[n].down }
+func (w *World) hears(n int) bool { return w.cutMonitor&(1<<n) == 0 && w.hosts[n].goes() }
 
 // plan is what the keeper of node n would do.
 func (w *World) plan(n int) []fsm.Step {
