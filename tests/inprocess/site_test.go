@@ -54,7 +54,6 @@ func newSite(t *testing.T) *site {
 	s := &site{t: t, dir: pgtest.TempDir(t)}
 	out := logFile(t, s.dir)
 	began := time.Now()
-	zerolog.TimeFieldFormat = time.RFC3339Nano
 	s.out = out
 	s.log = zerolog.New(out).Level(zerolog.DebugLevel).Hook(zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) {
 		e.Int64("ms", time.Since(began).Milliseconds())

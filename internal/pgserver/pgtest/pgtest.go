@@ -71,6 +71,9 @@ func TempDir(t testing.TB) string {
 // connections, so that none of those gets it meanwhile.
 func FreePort(t testing.TB) int {
 	t.Helper()
+	// A process forked meanwhile would hold the port until its exec.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for range 100 {
 		port := 10240 + rand.IntN(32768-10240)
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))) //nolint:noctx // answered by the kernel at once
