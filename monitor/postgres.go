@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -43,26 +42,14 @@ func freshServer(ctx context.Context, c Config) (*pgserver.Process, error) {
 	if _, err := pgserver.RemoveStalePIDFile(c.DataDir); err != nil {
 		return nil, err
 	}
-	log := filepath.Join(c.StateDir, "postgresql.log")
-	if err := turnOver(log); err != nil {
+	if _, err := pgserver.TrimLog(c.logFile(), pgserver.LogLimit); err != nil {
 		return nil, err
 	}
-	return pgserver.Start(ctx, c.Binaries, pgserver.StartConfig{DataDir: c.DataDir, LogFile: log})
+	return pgserver.Start(ctx, c.Binaries, pgserver.StartConfig{DataDir: c.DataDir, LogFile: c.logFile()})
 }
 
-// logLimit is the size from which the server's log is put aside at a start; the one before is dropped.
-const logLimit = 16 << 20
-
-func turnOver(log string) error {
-	st, err := os.Stat(log)
-	if err != nil || st.Size() < logLimit {
-		return nil //nolint:nilerr // no log yet
-	}
-	if err := os.Rename(log, log+".1"); err != nil {
-		return fmt.Errorf("put the server's log aside: %w", err)
-	}
-	return nil
-}
+// logFile gets what the server prints.
+func (c Config) logFile() string { return filepath.Join(c.StateDir, "postgresql.log") }
 
 // ErrLeaveRunning as the cause of Run's context makes Run return without stopping the monitor's PostgreSQL: for upgrades.
 var ErrLeaveRunning = errors.New("leave the monitor's server running")

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
 )
 
 // listen passes the database's calls for a decision on to the queue. What may have been missed while nobody listened is made up
@@ -169,6 +170,9 @@ func (s *Server) prune(ctx context.Context) error {
 	for {
 		if err := pruneOnce(ctx, conn, s.c.KeepEvents, s.c.EventAge); err != nil {
 			return err
+		}
+		if _, err := pgserver.TrimLog(s.c.logFile(), pgserver.LogLimit); err != nil {
+			s.c.Log.Warn().Err(err).Msg("the server's log grows")
 		}
 		if !sleep(ctx, pruneInterval) {
 			return nil

@@ -89,6 +89,9 @@ func readTail(path string, from, n int64) string {
 	if err != nil {
 		return ""
 	}
+	if from > st.Size() { // it was trimmed since
+		from = 0
+	}
 	data, _ := io.ReadAll(io.NewSectionReader(f, max(from, st.Size()-n), n))
 	return string(data)
 }

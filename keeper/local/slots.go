@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
 )
 
 // slot is one of our slots. Slots of others are never looked at.
@@ -190,6 +191,9 @@ const housePace = 5 * time.Second
 // keepHouse advances slots on a standby, and clears up after a swap once the standby streams.
 func (n *Node) keepHouse(ctx context.Context) {
 	every(ctx, func() time.Duration { return housePace }, func(ctx context.Context) {
+		if _, err := pgserver.TrimLog(n.config().LogFile, pgserver.LogLimit); err != nil {
+			n.config().Log.Warn().Err(err).Msg("the server's log grows")
+		}
 		s := n.newest()
 		if s.status != fsm.ServerRunning || !s.recovery || !s.streaming {
 			return
