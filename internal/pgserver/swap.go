@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/autoctl/autoctl/internal/pgserver/disk"
 )
 
@@ -273,11 +275,23 @@ func (s Staging) finish(c Copy) error {
 				return err
 			}
 		}
+		if err := s.do(func() error { return removeEmpty(t.staged()) }); err != nil {
+			return err
+		}
 	}
 	if err := s.remove(filepath.Join(s.DataDir, swapMark)); err != nil {
 		return err
 	}
 	return s.remove(filepath.Join(s.DataDir, copyMark))
+}
+
+// removeEmpty removes a directory unless something is in it: what was replaced, until it is discarded.
+func removeEmpty(dir string) error {
+	err := os.Remove(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // putAside gives what was replaced its name.

@@ -27,6 +27,25 @@ type Host struct {
 
 	lab  *Lab
 	port string // of the bridge
+	disk string // where the host's programs see the directory "disk" in Dir; empty for nowhere
+}
+
+// Mount gives the host a disk of its own at a place that other hosts have theirs at
+// too, as with machines that are set up alike: its programs, from now on, see there
+// what is in the directory that it returns. It needs a laboratory with links, whose
+// hosts have mounts of their own.
+func (h *Host) Mount(t testing.TB, place string) (dir string) {
+	t.Helper()
+	h.lab.NeedLinks()
+	dir = filepath.Join(h.Dir, "disk")
+	for _, d := range []string{dir, place} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		h.lab.own(d)
+	}
+	h.disk = place
+	return dir
 }
 
 // PGDATA is where the host's database belongs; it does not exist until
@@ -69,6 +88,9 @@ func (h *Host) Command(ctx context.Context, env []string, argv ...string) *exec.
 	var full []string
 	if h.lab.net != nil {
 		full = append(full, program("ip"), "netns", "exec", h.lab.net.space(h.Name))
+	}
+	if h.disk != "" { // "ip netns exec" has left the mounts of other hosts
+		full = append(full, program("sh"), "-c", `mount --bind "$1" "$2" && shift 2 && exec "$@"`, "sh", filepath.Join(h.Dir, "disk"), h.disk)
 	}
 	if h.lab.cred != nil {
 		full = append(full, program("setpriv"), "--reuid="+ServerUser,
