@@ -89,12 +89,24 @@ func stop(f Facts, reason string) []Step {
 // planDown is for goals under which no server runs and the directory is closed: demoted, wait_standby, and drained ones that are down.
 func planDown(goal Goal, f Facts) []Step {
 	if !f.Server.down() {
-		return stop(f, fmt.Sprintf("the goal is %s", goal.State))
+		return shut(goal, f, fmt.Sprintf("the goal is %s", goal.State))
 	}
+	return closing(goal, f)
+}
+
+// closing closes the directory of a server that is down.
+func closing(goal Goal, f Facts) []Step {
 	if f.Data.Kind == DataReady && !f.Files.Written && f.Memory.Busy != BusyInit && f.Memory.Busy != BusySwap {
 		return plan(configure(goal, f, "a directory that must not serve is closed"))
 	}
 	return nil
+}
+
+// shut stops a server and closes its directory: what the files must say then is known before it is down.
+func shut(goal Goal, f Facts, reason string) []Step {
+	steps := stop(f, reason)
+	f.Server, f.Files.Written = ServerFacts{Status: ServerStopped}, false
+	return append(steps, closing(goal, f)...)
 }
 
 func planDrop(goal Goal, f Facts) []Step {
@@ -111,7 +123,7 @@ func planDrop(goal Goal, f Facts) []Step {
 // node that hears nothing newer by its deadline goes back to serving, under k ≥ 1 only: its members must acknowledge, so that is safe (S21).
 func planDrain(goal Goal, f Facts) []Step {
 	if f.Server.readWrite() && !f.Server.Checkpointed {
-		return plan(step(StepCheckpoint, "a checkpoint while still serving makes the stop short"), step(StepStopFast, "the node hands over"))
+		return append(plan(step(StepCheckpoint, "a checkpoint while still serving makes the stop short")), shut(goal, f, "the node hands over")...)
 	}
 	if f.Server.down() && overdue(goal, f) {
 		return plan(step(StepResume, "no newer goal came within %d ms of the hand-over", goal.DeadlineMS))

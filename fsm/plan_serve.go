@@ -116,14 +116,29 @@ func serveRecovery(goal Goal, f Facts) []Step {
 		}
 		return stop(f, "the node serves again on its own timeline, outside recovery")
 	}
+	ready := f.Files.Written && f.Files.Effective
+	set := configure(goal, f, "the synchronous set is in force before the promotion (S4)")
 	switch {
-	case !f.Files.Written || !f.Files.Effective:
-		return plan(configure(goal, f, "the synchronous set is in force before the promotion (S4)"))
+	case !ready && !quiescent(f):
+		return plan(set)
+	case !ready:
+		return append(plan(set), promotion(goal, f)...)
 	case f.Server.Receiver:
 		return plan(step(StepEndReceiver, "a promoted node receives from nobody"))
 	case f.Server.Blocked:
 		return plan(step(StepEndBlockers, "client sessions hold up replay"))
 	}
+	return promotion(goal, f)
+}
+
+// quiescent reports whether a standby has come to rest: it has read its whole log, receives nothing and, by its files, will not. Another reload
+// changes nothing of that, so that a promotion may follow it without another look.
+func quiescent(f Facts) bool {
+	return f.Server.Final && !f.Server.Receiver && !f.Server.Blocked && f.Files.Following == 0
+}
+
+// promotion is what is left of a promotion once the files are right.
+func promotion(goal Goal, f Facts) []Step {
 	promote := step(StepPromote, "to timeline %d", goal.Timeline)
 	if !f.Memory.Began(promotionOf(goal)) {
 		return plan(step(StepBeginPromote, "a promotion is on disk before it begins (S3)"), promote)

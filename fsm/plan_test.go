@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,9 +195,12 @@ func TestPlan_EveryPair(t *testing.T) {
 				t.Parallel()
 				good := 0
 				count := simNodes(goal, func(n simNode) {
-					ok, err := walk(goal, n)
+					ok, err := walk(goal, n, 1)
 					if err != nil {
 						t.Fatalf("configuration %+v: %v", goal.Configuration, err)
+					}
+					if again, err := walk(goal, n, len(Plan(goal, n.facts(goal)))); err != nil || again != ok {
+						t.Fatalf("configuration %+v, the plan carried out as a whole: the goal is reached: %v, step by step %v: %v", goal.Configuration, again, ok, err)
 					}
 					if ok {
 						good++
@@ -214,8 +218,9 @@ func TestPlan_EveryPair(t *testing.T) {
 	}
 }
 
-// walk carries plans out until nothing is left, and reports whether that is the goal. No good walk is anywhere near as long as its bound.
-func walk(goal Goal, n simNode) (bool, error) {
+// walk carries plans out until nothing is left, and reports whether that is the goal: of the first plan up to ahead steps without a look between, of
+// every other one. No good walk is anywhere near as long as its bound.
+func walk(goal Goal, n simNode, ahead int) (bool, error) {
 	const bound = 40
 	var story []Step
 	for range bound {
@@ -227,15 +232,18 @@ func walk(goal Goal, n simNode) (bool, error) {
 		if len(steps) == 0 {
 			return true, nil
 		}
-		story = append(story, steps[0])
-		next, held, err := advance(goal, n, steps[0])
-		if err != nil {
-			return false, fmt.Errorf("%w\nafter %s\nat %+v", err, tell(story), n)
+		for _, s := range steps[:max(1, min(ahead, len(steps)))] {
+			story = append(story, s)
+			next, held, err := advance(goal, n, s)
+			if err != nil {
+				return false, fmt.Errorf("%w\nafter %s\nat %+v", err, tell(story), n)
+			}
+			if held {
+				return false, nil
+			}
+			n = next
 		}
-		if held {
-			return false, nil
-		}
-		n = next
+		ahead = 1
 	}
 	return false, fmt.Errorf("no end after %d steps: %s\nat %+v", bound, tell(story), n)
 }
@@ -316,8 +324,11 @@ func safeStep(goal Goal, f Facts, before []Step, s Step, serves bool) error {
 		if !f.Memory.Began(promotionOf(goal)) && !had(StepBeginPromote) {
 			return fmt.Errorf("a promotion that is not on disk (S3)")
 		}
-		if !serves || !f.Files.Effective || f.Server.Receiver || (goal.Configuration.K == 0 && len(goal.Peers) > 0 && !f.Fresh) {
+		if !serves || f.Server.Receiver || (goal.Configuration.K == 0 && len(goal.Peers) > 0 && !f.Fresh) {
 			return fmt.Errorf("a promotion that is not due")
+		}
+		if !f.Files.Effective && (!slices.ContainsFunc(before, func(b Step) bool { return b.Kind == StepConfigure }) || !f.Server.Final || f.Files.Following != 0) {
+			return fmt.Errorf("a promotion before the synchronous set is in force, or while something may still be received (S4)")
 		}
 	case StepRewind, StepCopy:
 		if !goal.State.Follows() || goal.State == StateFastForward || !f.Server.down() {

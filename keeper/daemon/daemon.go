@@ -41,6 +41,7 @@ type Daemon struct {
 	swap chan struct{} // the monitor was exchanged: sessions begin anew
 
 	waits waits
+	noted bool // the executor's: the memory holds what the disk does not
 
 	mu      sync.Mutex // guards what follows, and orders goals: see obey
 	monitor Monitor

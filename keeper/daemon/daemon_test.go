@@ -38,6 +38,12 @@ func (s *memory) Update(change func(*fsm.Memory)) error {
 	return nil
 }
 
+func (s *memory) Note(change func(*fsm.Memory)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.m)
+}
+
 func (s *memory) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

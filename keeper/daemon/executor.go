@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,10 +17,11 @@ import (
 // the paces are for what sends none (another server's progress), and idlePace
 // is how soon damage that nobody signals is noticed (a file changed by hand).
 const (
-	firstPace = 3 * time.Millisecond
-	waitPace  = time.Second
-	failPace  = 2 * time.Second
-	idlePace  = 2 * time.Second
+	firstPace   = 3 * time.Millisecond
+	outsidePace = 50 * time.Millisecond // another server is asked each time
+	waitPace    = time.Second
+	failPace    = 2 * time.Second
+	idlePace    = 2 * time.Second
 )
 
 // outcome is what one look of the executor led to.
@@ -49,6 +51,9 @@ func (d *Daemon) execute(ctx context.Context) error {
 		case progressed:
 			pace = firstPace
 		case waiting:
+			if d.waits.outside() {
+				pace = max(pace, outsidePace)
+			}
 			nap(ctx, pace, d.wake)
 			pace = min(pace*3/2, waitPace)
 		case failed:
@@ -56,7 +61,14 @@ func (d *Daemon) execute(ctx context.Context) error {
 			pace = min(pace*2, failPace)
 		case reached:
 			pace = firstPace
-			nap(ctx, idlePace, d.wake)
+			if !d.noted {
+				nap(ctx, idlePace, d.wake)
+				continue
+			}
+			nap(ctx, noteAge, d.wake)
+			if ctx.Err() == nil {
+				d.noted = d.flush() != nil
+			}
 		}
 	}
 	return nil
@@ -105,6 +117,9 @@ type waits struct {
 	since time.Time
 }
 
+// outside says that the plan waits for an upstream.
+func (w *waits) outside() bool { return strings.HasPrefix(w.code, "upstream_") }
+
 // passing are the problems that every failover and every start has for a
 // moment, and worth showing only when they last.
 var passing = []string{"needs_monitor", "upstream_unreachable", "upstream_not_ready"}
@@ -133,13 +148,15 @@ func (w *waits) lasting(p *fsm.Problem) *fsm.Problem {
 func follows(first, second fsm.StepKind) bool {
 	switch first {
 	case fsm.StepConfigure:
-		return second == fsm.StepStart
+		return second == fsm.StepStart || second == fsm.StepBeginPromote || second == fsm.StepPromote
 	case fsm.StepBeginPromote:
 		return second == fsm.StepPromote
 	case fsm.StepCopy:
 		return second == fsm.StepSwap
 	case fsm.StepCheckpoint:
 		return second == fsm.StepStopFast
+	case fsm.StepStopFast:
+		return second == fsm.StepConfigure
 	default:
 		return false
 	}
@@ -191,7 +208,11 @@ func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step, log zerol
 	}
 }
 
-// reach records that the goal holds, durably, before anybody is told.
+// noteAge is how long the memory may hold what the disk does not.
+const noteAge = 300 * time.Millisecond
+
+// reach records that the goal holds, durably, before anybody is told. The goals that a failover passes through do not wait for the disk: what they
+// rest on is there already (the goal obeyed, the files, the end of the log), and a keeper that starts anew finds by looking that they hold.
 func (d *Daemon) reach(goal fsm.Goal) outcome {
 	d.problem(problemPlan, d.waits.lasting(nil))
 	d.problem(problemStep, nil)
@@ -204,7 +225,13 @@ func (d *Daemon) reach(goal fsm.Goal) outcome {
 		d.mu.Unlock()
 		return progressed
 	}
-	err := d.remember(func(m *fsm.Memory) { m.Arrive() })
+	var err error
+	if passes := goal.State == fsm.StateReportLSN || goal.State.Drains(); passes {
+		d.Store.Note(func(m *fsm.Memory) { m.Arrive() })
+		d.noted = true
+	} else {
+		err = d.remember(func(m *fsm.Memory) { m.Arrive() })
+	}
 	d.mu.Unlock()
 	if err != nil {
 		return failed
@@ -215,6 +242,13 @@ func (d *Daemon) reach(goal fsm.Goal) outcome {
 		d.Reached(goal)
 	}
 	return reached
+}
+
+// flush makes durable what was only noted.
+func (d *Daemon) flush() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.remember(func(*fsm.Memory) {})
 }
 
 // problem shows or clears a problem and reports at once when that is news.

@@ -11,6 +11,8 @@ import (
 type Store interface {
 	Get() fsm.Memory
 	Update(change func(*fsm.Memory)) error
+	// Note changes the memory now, and on disk with the next Update.
+	Note(change func(*fsm.Memory))
 }
 
 // Status is what a report says of the server at one moment.

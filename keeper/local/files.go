@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/internal/pgserver/conf"
+	"github.com/autoctl/autoctl/internal/pgserver/disk"
 	"github.com/autoctl/autoctl/internal/pgserver/hba"
 )
 
@@ -111,7 +113,7 @@ func (n *Node) written(r rendered) bool {
 	return exists(filepath.Join(dir, "standby.signal")) == r.standby && included != fileStamp{} && included == stampOf(filepath.Join(dir, "postgresql.conf"))
 }
 
-// write makes the files so, durably. dir is the data directory or a staged copy.
+// write makes the files so, durably unless the directory is held. dir is the data directory or a staged copy.
 func (n *Node) write(dir string, r rendered) error {
 	config := filepath.Join(dir, "postgresql.conf")
 	if _, err := conf.WriteInclude(dir, r.params); err != nil {
@@ -185,6 +187,9 @@ func (n *Node) effective(ctx context.Context, r rendered, recovery bool) bool {
 // sees says whether a new session would have the configuration. The postmaster tells its children to read it when it has read it itself, so our
 // session, which is asked first because it costs no process, shows that a reload has begun. It ends before the postmaster serves anybody: one
 // answer to a new connection after that proves that pg_hba.conf was read as well, and that every child has been told.
+//
+// In recovery there is no time for that, for it takes a process, and a vote needs less: that the startup process will read its configuration before it
+// asks for another receiver, which it is told directly. A promotion is asked of the postmaster too, which tells all its children of the reload first.
 func (n *Node) sees(ctx context.Context, r rendered) bool {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -196,11 +201,15 @@ func (n *Node) sees(ctx context.Context, r rendered) bool {
 	if err != nil || print != r.print || sync != r.params["synchronous_standby_names"] || source != r.params["primary_conninfo"] {
 		return false
 	}
-	if status := n.handshake(ctx).Status; !status.Serving() {
+	if s := n.newest(); s.recovery && s.reader != 0 && s.at.After(n.bornAt()) {
+		if told, err := n.signalChild(s.reader, unix.SIGHUP); err != nil || !told {
+			return false
+		}
+	} else if status := n.handshake(ctx).Status; !status.Serving() {
 		return false
 	}
 	n.mu.Lock()
-	n.life.loaded = r.print
+	n.life.loaded, n.life.loadedAt = r.print, time.Now()
 	n.mu.Unlock()
 	return true
 }
@@ -215,6 +224,8 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 	if err != nil {
 		return err
 	}
+	durable := disk.Hold(n.config().DataDir)
+	defer func() { _ = durable() }() // what failed before is the error to tell
 	if err := n.write(n.config().DataDir, r); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
@@ -225,11 +236,29 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 	}
 	n.mu.Unlock()
 	if p == nil {
-		return nil
+		return durable()
 	}
 	if err := p.Reload(); err != nil {
 		return fmt.Errorf("reload: %w", err)
 	}
+	// The server reads them meanwhile. Nobody is told before both are done.
+	if err := durable(); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	if n.harmless(f) {
+		return nil
+	}
+	return n.awaitEffective(ctx, p, r)
+}
+
+// harmless says that these files only take the closed set away from a standby that is to be promoted without a member: what does not see them yet
+// acknowledges nothing, and the postmaster reads them before it hears of the promotion, so that nothing has to wait for them.
+func (n *Node) harmless(f fsm.Files) bool {
+	return f.Standby && !f.Gate && f.Configuration != nil && f.Configuration.K == 0 && n.newest().recovery
+}
+
+// awaitEffective waits until the server that was told to reload has read the files.
+func (n *Node) awaitEffective(ctx context.Context, p *pgserver.Process, r rendered) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)

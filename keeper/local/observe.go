@@ -36,9 +36,15 @@ func (n *Node) Observe(ctx context.Context, goal fsm.Goal) (fsm.Facts, error) {
 	if err := n.fileFacts(ctx, &f, goal); err != nil {
 		return f, err
 	}
-	if s.status == fsm.ServerRunning && f.Files.Written {
+	n.mu.Lock()
+	if n.life.loadedAt.After(s.at) {
+		f.Server.Final = false // what was seen before the files were read proves nothing about the time after
+	}
+	n.mu.Unlock()
+	// A plan for a vote or a promotion has come to its last steps when these are asked for, and does not want them.
+	if promotes := s.final && !goal.State.Follows(); s.status == fsm.ServerRunning && f.Files.Written && !promotes {
 		f.Slots = n.slotsRight(ctx, goal, s)
-		f.Server.Stale = n.stale(ctx)
+		f.Server.Stale = n.stale(ctx, f.Files.Effective)
 	}
 	if steps := fsm.Plan(goal, f); len(steps) > 0 && steps[0].Ask {
 		n.askUpstream(ctx, goal, &f)
@@ -152,12 +158,26 @@ func (n *Node) streamsFrom(ctx context.Context, goal fsm.Goal) bool {
 	return err == nil && host == goal.Upstream.Host && port == goal.Upstream.Port && slot == n.ownName()
 }
 
-// stale says that a parameter of ours waits for a restart.
-func (n *Node) stale(ctx context.Context) bool {
-	var pending bool
+// stale says that a parameter of ours waits for a restart. That changes only when our files are read, so that one answer is good for as long as they
+// stay what they are.
+func (n *Node) stale(ctx context.Context, effective bool) bool {
+	n.mu.Lock()
+	known, pending, print := n.life.staleKnown == n.life.loaded, n.life.stale, n.life.loaded
+	n.mu.Unlock()
+	if effective && known {
+		return pending
+	}
 	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		return c.QueryRow(ctx, `select case when not exists (select from pg_settings where pending_restart) then false
 			else exists (select from pg_file_settings f join pg_settings s using (name) where f.sourcefile like '%/autoctl.conf' and s.pending_restart) end`).Scan(&pending)
 	})
-	return err == nil && pending
+	if err != nil {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if effective && n.life.loaded == print {
+		n.life.staleKnown, n.life.stale = print, pending
+	}
+	return pending
 }

@@ -136,7 +136,7 @@ func (n *Node) endReceiver(ctx context.Context) error {
 		}
 		if !told && time.Now().After(deadline) {
 			told = true
-			if err := n.terminate(pid); err != nil {
+			if _, err := n.signalChild(pid, unix.SIGTERM); err != nil {
 				return fmt.Errorf("end the WAL receiver: %w", err)
 			}
 		}
@@ -148,29 +148,31 @@ func (n *Node) endReceiver(ctx context.Context) error {
 	}
 }
 
-// terminate sends SIGTERM to a child of our postmaster: pg_terminate_backend knows backends only, and the WAL receiver is none.
-func (n *Node) terminate(pid int) error {
+// signalChild signals a child of our postmaster, and says whether there is such a child: PostgreSQL's own functions know backends only, and neither
+// the WAL receiver nor the startup process is one.
+func (n *Node) signalChild(pid int, sig unix.Signal) (there bool, err error) {
 	p := n.process()
 	if p == nil {
-		return nil
+		return false, nil
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	// The pidfd holds on to the process, so that what is read now stays true of the one that gets the signal.
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil || !strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", p.PID())) {
-		return nil
+		return false, nil
 	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return err
+	err = unix.PidfdSendSignal(fd, sig, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return false, nil
 	}
-	return nil
+	return err == nil, err
 }
 
 // endBlockers ends the clients of a standby, which hold up replay and with it the promotion (S12). None of them waits for a standby: there are no

@@ -29,7 +29,10 @@ type life struct {
 	gated    bool // the crash gate stands in the files that it was last made to read
 	// syncDefined says that its checkpointer is known to have a synchronous set that is not empty (S2).
 	syncDefined bool
-	loaded      string
+	// loaded is the fingerprint of the files that it is known to have read; stale, whether a parameter of those of staleKnown waits for a restart.
+	loaded, staleKnown string
+	stale              bool
+	loadedAt           time.Time // when that became known
 }
 
 // starts counts starts in a row that failed or ended soon.

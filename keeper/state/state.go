@@ -40,8 +40,11 @@ type file struct {
 // may have it open for writing, which [Acquire] guarantees.
 type Store struct {
 	path string
-	mu   sync.Mutex
-	mem  fsm.Memory
+
+	writing sync.Mutex // serialises changes; taken before mu, and held while the disk works
+
+	mu  sync.Mutex // guards mem, for a moment at a time
+	mem fsm.Memory
 }
 
 // Exists says whether a directory holds a state file, readable or not.
@@ -134,14 +137,30 @@ func (s *Store) Get() fsm.Memory {
 	return s.mem
 }
 
-// Update changes the memory, durably. When it returns an error nothing has
-// changed. change gets a copy whose slices and pointers are shared with the
-// present memory: it replaces them, it does not write into them.
+// Update changes the memory, durably, together with what was noted before. When
+// it returns an error nothing has changed. change gets a copy whose slices and
+// pointers are shared with the present memory: it replaces them, it does not
+// write into them.
 func (s *Store) Update(change func(*fsm.Memory)) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	next := s.Get()
+	change(&next)
+	return s.write(next)
+}
+
+// Note changes the memory at once and on disk with the next Update: for
+// what a keeper that has forgotten it finds out again by looking.
+func (s *Store) Note(change func(*fsm.Memory)) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := s.mem
-	change(&next)
+	change(&s.mem)
+}
+
+// write makes next the memory, durably. The caller holds writing.
+func (s *Store) write(next fsm.Memory) error {
 	data, err := encode(next)
 	if err != nil {
 		return err
@@ -152,6 +171,8 @@ func (s *Store) Update(change func(*fsm.Memory)) error {
 	if _, err := disk.WriteFile(s.path, data, 0o600); err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.mem = next
 	return nil
 }

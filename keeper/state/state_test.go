@@ -122,3 +122,29 @@ func TestAcquire_Second(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestNote_IsWrittenWithTheNextUpdate: what is noted is there at once, and on disk with the next change.
+func TestNote_IsWrittenWithTheNextUpdate(t *testing.T) {
+	dir := t.TempDir()
+	s, err := state.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Note(func(m *fsm.Memory) { m.Settled = 7 })
+	if got := s.Get().Settled; got != 7 {
+		t.Errorf("settled %d right after the note", got)
+	}
+	if state.Exists(dir) {
+		t.Error("a note waited for the disk")
+	}
+	if err := s.Update(func(m *fsm.Memory) { m.Generation = 3 }); err != nil {
+		t.Fatal(err)
+	}
+	again, err := state.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := again.Get(); m.Settled != 7 || m.Generation != 3 {
+		t.Errorf("on disk: settled %d, generation %d", m.Settled, m.Generation)
+	}
+}

@@ -7,7 +7,7 @@
 // when it returns nil, also when it found nothing to change: an earlier caller
 // may have died between its change and its sync. Only what this process itself
 // has synced, and nobody replaced or wrote since, is not synced again: a failover
-// has no time for that.
+// has no time for that, nor for several syncs of one directory; see Hold.
 package disk
 
 import (
@@ -71,7 +71,10 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (changed bool, err er
 			return false, nil
 		}
 		// Whoever wrote it may have died before it was durable.
-		return false, known.note(real, errors.Join(syncFile(real), SyncDir(filepath.Dir(real))))
+		if err := syncFile(real); err != nil {
+			return false, known.note(real, err)
+		}
+		return false, syncName(real, func(err error) error { return known.note(real, err) })
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("read file: %w", err)
@@ -90,7 +93,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (changed bool, err er
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return false, fmt.Errorf("replace file: %w", err)
 	}
-	return true, known.note(real, SyncDir(filepath.Dir(real)))
+	return true, syncName(real, func(err error) error { return known.note(real, err) })
 }
 
 func syncFile(path string) error {
@@ -142,7 +145,7 @@ func Create(path string, perm fs.FileMode) (created bool, err error) {
 		if known.has(path) {
 			return false, nil
 		}
-		return false, known.note(path, SyncDir(filepath.Dir(path)))
+		return false, syncName(path, func(err error) error { return known.note(path, err) })
 	}
 	if err != nil {
 		return false, fmt.Errorf("create file: %w", err)
@@ -151,7 +154,7 @@ func Create(path string, perm fs.FileMode) (created bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("sync file %s: %w", path, err)
 	}
-	return true, known.note(path, SyncDir(filepath.Dir(path)))
+	return true, syncName(path, func(err error) error { return known.note(path, err) })
 }
 
 // Remove deletes a file durably, and says whether it was there.
@@ -161,12 +164,12 @@ func Remove(path string) (removed bool, err error) {
 		if known.hasNot(path) {
 			return false, nil
 		}
-		return false, known.noteGone(path, SyncDir(filepath.Dir(path)))
+		return false, syncName(path, func(err error) error { return known.noteGone(path, err) })
 	}
 	if err != nil {
 		return false, fmt.Errorf("remove file: %w", err)
 	}
-	return true, known.noteGone(path, SyncDir(filepath.Dir(path)))
+	return true, syncName(path, func(err error) error { return known.noteGone(path, err) })
 }
 
 // Rename moves a file or directory durably within one file system. It fails
