@@ -43,6 +43,9 @@ func Explain(g Group, now Instant) Explanation {
 			e.Why = append(e.Why, r)
 		}
 	}
+	if len(look.g.Nodes) == 0 {
+		e.Why = append(e.Why, Refusal{Rule: "no_nodes", Waits: "the group has no nodes", Hint: "autoctl create postgres adds the first", Human: true})
+	}
 	e.Healthy = len(e.Why) == 0 && look.atBest()
 	e.Summary = look.summary()
 	for i := range g.Nodes {

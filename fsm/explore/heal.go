@@ -84,6 +84,9 @@ func (r *healer) check(from *World, c *canon, each func(*World, string)) string 
 // rest judges a world in which nothing happens any more.
 func (r *healer) rest(w *World, path []uint64) string {
 	why := w.served()
+	if wrong := w.explained(why); wrong != "" {
+		return wrong
+	}
 	if why != "" && w.excused && w.human() {
 		r.mu.Lock()
 		r.humans++
