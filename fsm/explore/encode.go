@@ -181,9 +181,7 @@ func (c *canon) host(w *World, n int) {
 	c.log(h.log)
 	c.log(h.copied)
 	c.files(h.files)
-	if w.opt.breaks(staleConf) {
-		c.files(h.before)
-	}
+	c.remains(w, h)
 	c.tli(h.control)
 	c.status(h.status)
 	gate, drains := h.files.gate || h.loaded.gate, h.mem.Goal.State.Drains()
@@ -210,6 +208,22 @@ func (c *canon) host(w *World, n int) {
 	c.bool(h.mem.Goal.Stamp == goal)
 	if h.late != nil {
 		c.report(w, h.late, goal)
+	}
+}
+
+// remains writes what only a broken rule looks at.
+func (c *canon) remains(w *World, h *host) {
+	switch {
+	case w.opt.breaks(staleConf):
+		c.files(h.before)
+	case w.opt.breaks(forgetful) && h.disk != nil:
+		c.memory(w, h.disk)
+	case w.opt.breaks(anyOrder) && h.prior != nil:
+		c.goal(w, h.prior)
+	case w.opt.breaks(twoNames):
+		for _, k := range h.twin {
+			c.byte(byte(max(int(k)-c.base, 0)))
+		}
 	}
 }
 

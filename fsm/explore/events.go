@@ -36,6 +36,7 @@ const (
 	evMid                  // host a goes off in the middle of work on its data
 	evDisk                 // node a loses its data directory; once on a path, so that a copy is left
 	evSlow                 // the monitor takes node a for silent although it is not
+	evStale                // keeper a is told a goal once more that it has obeyed before: a message that took long, or came twice
 	evFreeze               // host a is frozen: its processes stop where they are, its connections stay
 	evFailover             // perform failover
 	evPromote              // perform promotion: of node a
@@ -99,12 +100,12 @@ func (w *World) events(list []event) []event {
 			list = append(list, event{evForce, 0, 0})
 		}
 	}
-	return list
+	return slices.DeleteFunc(list, func(e event) bool { return !w.opt.tries(e.kind) })
 }
 
 func (w *World) faultEvents(list []event) []event {
 	for i := range int8(w.n) {
-		list = append(list, event{evKill, i, 0}, event{evOff, i, 0}, event{evKeeper, i, 0}, event{evCut, i, -1}, event{evDelay, i, 0}, event{evMid, i, 0}, event{evDisk, i, 0}, event{evSlow, i, 0}, event{evFreeze, i, 0})
+		list = append(list, event{evKill, i, 0}, event{evOff, i, 0}, event{evKeeper, i, 0}, event{evCut, i, -1}, event{evDelay, i, 0}, event{evMid, i, 0}, event{evDisk, i, 0}, event{evSlow, i, 0}, event{evStale, i, 0}, event{evFreeze, i, 0})
 		for j := i + 1; j < int8(w.n); j++ {
 			list = append(list, event{evCut, i, j})
 		}
@@ -247,19 +248,38 @@ func (w *World) obey(n int) bool {
 	if !ok || !w.hears(n) || node.Goal.State == fsm.StateInit {
 		return false
 	}
-	m := *h.mem
-	older := m.Goal.Stamp
-	if err := m.Obey(node.Goal); err != nil {
+	m, news := w.obeyed(h, node.Goal)
+	if !news {
+		fresh := h.fresh
+		h.fresh = fresh || m.Goal.Stamp == node.Goal.Stamp
+		return h.fresh != fresh
+	}
+	w.take(h, &m)
+	h.fresh = true
+	return true
+}
+
+// take makes a goal the keeper's own.
+func (w *World) take(h *host, m *fsm.Memory) {
+	if was := h.mem.Goal; was.State != m.Goal.State || was.Configuration != nil && m.Goal.Configuration != nil && was.Configuration.Seq != m.Goal.Configuration.Seq {
+		h.prior, h.disk = &was, h.mem
+	}
+	h.mem = m
+	h.crashes, h.checked, h.deadline, h.stuck, h.silent = 0, false, false, false, false
+}
+
+// repeat brings a goal that the keeper has obeyed before once more, and has it act upon it if it does obey.
+func (w *World) repeat(n int) bool {
+	h := &w.hosts[n]
+	if h.prior == nil || !h.goes() {
 		return false
 	}
-	if m.Goal.Stamp == older {
-		fresh := h.fresh
-		h.fresh = true
-		return !fresh
+	m, news := w.obeyed(h, *h.prior)
+	if news {
+		w.take(h, &m)
+		w.step(n)
 	}
-	h.mem, h.fresh = &m, true
-	h.crashes, h.checked, h.deadline, h.stuck, h.silent = 0, false, false, false, false
-	return true
+	return news
 }
 
 // tell lets the keeper report to the monitor.
@@ -282,6 +302,9 @@ func (w *World) receive(n int) bool {
 			return false
 		}
 		h.rcv, h.stuck, h.silent = int8(up), false, false
+		if w.opt.breaks(twoNames) {
+			w.hosts[up].twin[n] = w.hosts[up].known[n]
+		}
 		w.hosts[up].known[n] = 0
 		w.hosts[up].lost[n] = false
 		w.flow(n)
@@ -322,6 +345,9 @@ func (w *World) applyQuiet(k kind, a, b int) bool {
 	case evReturn:
 		ok := h.down
 		h.down = false
+		if w.opt.breaks(staleConf) && ok && h.log != "" {
+			h.status = fsm.ServerStarting
+		}
 		return ok
 	case evHeal:
 		if b < 0 {
@@ -442,6 +468,7 @@ func (w *World) applyFault(k kind, a, b int) bool {
 		if h.down || h.frozen || !h.fresh && h.crashes == 0 && !h.checked && !h.deadline && !h.patience {
 			return false
 		}
+		w.forget(h)
 		h.fresh, h.crashes, h.checked, h.deadline, h.stuck, h.silent = false, 0, false, false, false, false
 	case evCut:
 		return w.cut(a, b)
@@ -461,6 +488,8 @@ func (w *World) applyFault(k kind, a, b int) bool {
 		}
 		w.halt(a, fsm.ServerAbsent)
 		w.diskLost, w.excused, h.log, h.control, h.clean = true, true, "", 0, false
+	case evStale:
+		return w.repeat(a)
 	case evFreeze:
 		ok := !h.down && !h.frozen
 		h.frozen = true
@@ -488,6 +517,7 @@ func (w *World) off(n int) {
 	w.halt(n, fsm.ServerStopped)
 	h.down, h.frozen, h.rcv = true, false, -1
 	h.crashes, h.checked, h.deadline, h.stuck, h.silent = 0, false, false, false, false
+	w.forget(h)
 	if w.opt.breaks(staleConf) {
 		h.files = h.before
 	}
@@ -495,6 +525,13 @@ func (w *World) off(n int) {
 		if int(w.hosts[i].rcv) == n {
 			w.hosts[i].rcv = -1
 		}
+	}
+}
+
+// forget ends a keeper, which remembers what is on disk: everything.
+func (w *World) forget(h *host) {
+	if w.opt.breaks(forgetful) && h.disk != nil {
+		h.mem = h.disk
 	}
 }
 
@@ -507,10 +544,10 @@ func (w *World) interrupt(n int) bool {
 	h := &w.hosts[n]
 	switch plan[0].Kind {
 	case fsm.StepRewind:
-		h.remember((*fsm.Memory).BeginRewind)
+		w.work(h, (*fsm.Memory).BeginRewind)
 		h.clean = false
 	case fsm.StepSwap:
-		h.remember(func(m *fsm.Memory) { m.BeginSwap(m.Goal) })
+		w.work(h, func(m *fsm.Memory) { m.BeginSwap(m.Goal) })
 		h.log, h.control, h.clean = "", 0, false
 	case fsm.StepCopy:
 		h.remember((*fsm.Memory).BeginCopy)
@@ -624,7 +661,8 @@ func (e event) String() string {
 		evDisk: "node %[1]s loses its data directory", evSlow: "the monitor wrongly takes %[1]s for silent",
 		evFailover: "operator: failover", evPromote: "operator: promotion of %[1]s",
 		evMaintain: "operator: maintenance of %[1]s, failover allowed", evBack: "operator: %[1]s returns from maintenance",
-		evThaw: "host %[1]s goes on", evFreeze: "host %[1]s is frozen",
+		evStale: "keeper %[1]s is told its previous goal once more",
+		evThaw:  "host %[1]s goes on", evFreeze: "host %[1]s is frozen",
 		evQuorum: "operator: the other replication quorum for %[1]s", evPriority: "operator: candidate priority of %[1]s to 0 or back",
 		evNumber: "operator: number_sync_standbys as many as stand before %[1]s", evDrop: "operator: drop %[1]s",
 		evHandOver: "keeper %[1]s asks to be relieved", evForce: "operator: failover, data loss allowed",

@@ -144,7 +144,7 @@ func (w *World) nameCommits(f *frame) {
 	give := func(c byte) {
 		if c != 0 && f.commits[c] == 0 && w.matters(c) {
 			f.commits[c] = next
-			f.waiting = f.waiting || w.acked[c] == 0
+			f.waiting = f.waiting || w.acked[c] == 0 && w.awaited(c)
 			next++
 		}
 	}
@@ -163,8 +163,8 @@ func (w *World) nameCommits(f *frame) {
 }
 
 func (w *World) matters(c byte) bool {
-	if w.acked[c] == 0 {
-		return w.awaited(c)
+	if w.acked[c] == 0 { // one that nobody waits for may yet be seen
+		return w.awaited(c) || !w.held(c)
 	}
 	return uint64(w.acked[c]) >= w.forgiven && !w.held(c)
 }

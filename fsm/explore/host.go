@@ -57,6 +57,7 @@ type host struct {
 	copied  wal // the staging copy
 	files   files
 	before  files        // the files before the last configure, for staleConf
+	disk    *fsm.Memory  // the memory before the last goal, for forgetful
 	control fsm.Timeline // of the latest checkpoint
 	clean   bool         // shut down cleanly
 	ruled   bool         // it last ran read-write: recovering it writes to its log
@@ -72,6 +73,8 @@ type host struct {
 	own     int             // records before the server came up, or was promoted: no client waits for them
 	started bool            // it came up read-write by a start, not by a promotion: no older session is left
 	known   [maxNodes]uint8 // records that this server's walsenders know to be flushed
+	twin    [maxNodes]uint8 // the same of connections that are left over, for twoNames
+	prior   *fsm.Goal       // the goal before the present one, which a message may bring once more
 	// What the keeper holds in memory only.
 	fresh   bool // the monitor has confirmed the goal
 	crashes uint8

@@ -32,23 +32,14 @@ type Options struct {
 	// Heal asks for P3 in every state; it is the larger half of the work.
 	Heal bool
 
+	// only, when set, are the faults and commands that may happen, a bit for each kind; timers that end early may always happen.
+	only uint64
+
 	// broken says which rules of the world around Decide and Plan are broken; decide and plan replace the real ones.
 	broken broken
 	decide func(fsm.Group, fsm.Instant) fsm.Decision
 	plan   func(fsm.Goal, fsm.Facts) []fsm.Step
 }
-
-// broken is a set of rules broken on purpose in the executor's part of the model.
-type broken uint
-
-// The rules, by the names of the table at the end of the design's safety findings.
-const (
-	noWalsenders broken = 1 << iota // nows, nockpt: a configuration counts as settled while the reload still goes on
-	noFlush                         // noflush: settling does not wait for k members
-	notStopped                      // notstopped: a report_lsn node votes at once and goes on receiving
-	staleConf                       // staleconf: a host crash brings the files before the last ones back
-	sameTimeline                    // two promotions may create the same timeline, and leave no trace of their beginning
-)
 
 // String tells the bounds.
 func (o Options) String() string {
@@ -59,7 +50,8 @@ func (o Options) String() string {
 	return s
 }
 
-func (o *Options) breaks(b broken) bool { return o.broken&b != 0 }
+// tries reports whether events of that kind may happen.
+func (o *Options) tries(k kind) bool { return o.only == 0 || k <= evCommit || o.only&(1<<k) != 0 }
 
 func (o *Options) defaults() {
 	if o.decide == nil {

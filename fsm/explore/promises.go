@@ -46,6 +46,9 @@ func (h *host) releases(record int) bool {
 	for i, flushed := range h.known {
 		if h.force.members&(1<<i) != 0 && int(flushed) > record {
 			count++
+			if int(h.twin[i]) > record {
+				count++
+			}
 		}
 	}
 	return count >= int(h.force.k)
@@ -58,6 +61,17 @@ func (w *World) promise(n int, commit byte) {
 	for later := int(epoch) + 1; later < maxEpochs; later++ {
 		if r := w.reigns[later]; r != "" && !r.has(commit) && uint64(later) > w.forgiven {
 			w.breakPromise("P2: node %s acknowledged c%d in epoch %d after the ruler of epoch %d came up without it", name(n), commit, epoch, later)
+		}
+	}
+}
+
+// show lets clients see what the server had in its log before it came up, or was promoted, acknowledged or not: what they have read
+// must not vanish either. That is what the crash gate is for (S16); past its patience it promises nothing.
+func (w *World) show(n int) {
+	h := &w.hosts[n]
+	for r := range min(h.own, h.log.len()) {
+		if c := h.log.commit(r); c != 0 && w.acked[c] == 0 {
+			w.promise(n, c)
 		}
 	}
 }

@@ -137,6 +137,9 @@ func (w *World) do(n int, s fsm.Step) bool {
 		return w.settle(n, goal)
 	case fsm.StepOpenGate:
 		h.files.gate, h.loaded.gate = false, false
+		if !h.patience {
+			w.show(n)
+		}
 	case fsm.StepRefuse:
 		return false
 	default:
@@ -169,7 +172,7 @@ func (w *World) doData(n int, s fsm.Step) bool {
 		h.copied = w.hosts[f.Upstream.Node-1].log
 		h.remember((*fsm.Memory).EndWork)
 	case fsm.StepSwap:
-		h.remember(func(m *fsm.Memory) { m.BeginSwap(m.Goal) })
+		w.work(h, func(m *fsm.Memory) { m.BeginSwap(m.Goal) })
 		h.log, h.copied = h.copied, ""
 		h.control, h.clean, h.ruled, h.status = h.log.timeline(), false, false, fsm.ServerStopped
 		h.remember((*fsm.Memory).EndWork)
@@ -207,6 +210,9 @@ func (w *World) up(n int) {
 	h.force = force{k: closed}.add(h.files)
 	if h.runs {
 		w.crown(n, w.ruling(n), false)
+		if !h.files.gate {
+			w.show(n)
+		}
 	}
 }
 
@@ -218,7 +224,7 @@ func (w *World) halt(n int, as fsm.ServerStatus) {
 	}
 	h.status, h.runs, h.rcv, h.read, h.fresh = as, false, -1, false, false
 	h.patience, h.started, h.own = false, false, 0
-	h.known, h.lost = [maxNodes]uint8{}, [maxNodes]bool{}
+	h.known, h.twin, h.lost = [maxNodes]uint8{}, [maxNodes]uint8{}, [maxNodes]bool{}
 	h.loaded, h.force = files{}, force{}
 	for i := range w.n {
 		if int(w.hosts[i].rcv) == n {
@@ -263,6 +269,9 @@ func (w *World) promote(n int, tli fsm.Timeline) bool {
 		epoch = h.mem.Goal.Epoch
 	}
 	w.crown(n, epoch, true)
+	if !h.loaded.gate {
+		w.show(n)
+	}
 	return true
 }
 
@@ -286,11 +295,21 @@ func (w *World) settle(n int, goal fsm.Goal) bool {
 			h.known[i] = uint8(w.hosts[i].log.len())
 		}
 	}
-	if !w.opt.breaks(noWalsenders) {
-		h.force = force{k: closed}.add(h.loaded)
-	}
+	w.reloaded(h)
 	h.remember(func(m *fsm.Memory) { m.Settled = goal.Configuration.Seq })
 	return true
+}
+
+// reloaded ends a reload: nothing but the loaded set is in force.
+func (w *World) reloaded(h *host) {
+	old := h.force
+	h.force = force{k: closed}.add(h.loaded)
+	if w.opt.breaks(noCheckpointer) && old.k == 0 {
+		h.force.k = 0 // nobody waits until the checkpointer has seen that there is a set at all (S2)
+	}
+	if w.opt.breaks(noWalsenders) && old.k > 0 && h.loaded.k > 0 {
+		h.force = old
+	}
 }
 
 // rewind makes the node's log that of its upstream, if PostgreSQL sees a reason to.
@@ -301,7 +320,7 @@ func (w *World) rewind(n int) bool {
 		return false
 	}
 	src := &w.hosts[f.Upstream.Node-1]
-	h.remember((*fsm.Memory).BeginRewind)
+	w.work(h, (*fsm.Memory).BeginRewind)
 	if h.control != src.control {
 		h.log, h.control, h.clean, h.ruled = src.log, src.log.timeline(), false, false
 	}

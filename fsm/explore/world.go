@@ -137,7 +137,7 @@ func (w *World) react() {
 	w.group, w.refused, w.answers = d.Group, d.Refused, d.Answers
 	w.group.Unplanned = nil
 	for _, id := range d.Forget {
-		w.forget(id)
+		w.strike(id)
 	}
 	for _, e := range d.Events {
 		switch e.Kind {
@@ -149,7 +149,8 @@ func (w *World) react() {
 	}
 }
 
-func (w *World) forget(id fsm.NodeID) {
+// strike takes a node off the monitor's list.
+func (w *World) strike(id fsm.NodeID) {
 	var kept []fsm.Node
 	for _, n := range w.group.Nodes {
 		if n.ID != id {
