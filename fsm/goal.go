@@ -1,5 +1,7 @@
 package fsm
 
+import "fmt"
+
 // Goal is what the monitor wants one node to be. It is self-contained: a keeper can finish it with the monitor gone.
 type Goal struct {
 	Stamp
@@ -42,6 +44,16 @@ type Wishes struct {
 	Quorum     bool `json:"quorum"`
 	NumberSync int  `json:"number_sync"`
 	Paused     bool `json:"paused"`
+}
+
+// Called names another node of the group for people: by its name, or by its id where the goal does not tell that.
+func (g Goal) Called(id NodeID) string {
+	for _, p := range g.Peers {
+		if p.Node == id && p.Name != "" {
+			return p.Name
+		}
+	}
+	return fmt.Sprint(int64(id))
 }
 
 // Upstream names the server that a node follows.

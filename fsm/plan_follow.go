@@ -129,11 +129,11 @@ func ask(goal Goal, f Facts, why string) []Step {
 		if f.SilentWhy != "" {
 			because = "cannot be asked: " + f.SilentWhy
 		}
-		return waitFor("upstream_unreachable", "it goes on when the upstream answers", "%s: node %d at %s:%d %s",
-			why, goal.Upstream.Node, goal.Upstream.Host, goal.Upstream.Port, because)
+		return waitFor("upstream_unreachable", "it goes on when the upstream answers", "%s: node %s at %s:%d %s",
+			why, goal.Called(goal.Upstream.Node), goal.Upstream.Host, goal.Upstream.Port, because)
 	}
-	return waitFor("upstream_not_ready", "it goes on when the upstream serves", "%s: node %d is not a primary on timeline %d yet",
-		why, goal.Upstream.Node, goal.Upstream.Timeline)
+	return waitFor("upstream_not_ready", "it goes on when the upstream serves", "%s: node %s is not a primary on timeline %d yet",
+		why, goal.Called(goal.Upstream.Node), goal.Upstream.Timeline)
 }
 
 // followStopped starts a standby, or sees that its history has left the upstream's.
@@ -158,7 +158,7 @@ func followRunning(goal Goal, f Facts) []Step {
 	}
 	switch {
 	case !f.Files.Written || !f.Files.Effective:
-		return plan(configure(goal, f, fmt.Sprintf("follow node %d", goal.Upstream.Node)))
+		return plan(configure(goal, f, "follow node "+goal.Called(goal.Upstream.Node)))
 	case f.Server.Stale && goal.State != StateFastForward:
 		return stop(f, "parameters that a standby must match take effect only at a start")
 	case goal.State == StateFastForward && f.Server.Position.Compare(goal.Upstream.Until) >= 0:
@@ -168,9 +168,9 @@ func followRunning(goal Goal, f Facts) []Step {
 	case f.Server.Streaming && goal.State != StateFastForward:
 		return nil
 	case f.Server.Streaming:
-		return wait("the log of node %d arrives", goal.Upstream.Node)
+		return wait("the log of node %s arrives", goal.Called(goal.Upstream.Node))
 	case goal.State == StateFastForward:
-		return waitFor("not_streaming", "the monitor chooses another source", "node %d does not send its log", goal.Upstream.Node)
+		return waitFor("not_streaming", "the monitor chooses another source", "node %s does not send its log", goal.Called(goal.Upstream.Node))
 	case !settledUpstream(goal, f):
 		return ask(goal, f, "the log does not arrive")
 	case !f.Upstream.Lineage.Contains(f.Data.Lineage, f.end()):

@@ -79,7 +79,7 @@ func notOurs(goal Goal, f Facts) []Step {
 	if f.timeline() == goal.Timeline {
 		for _, o := range goal.Orders {
 			if o.Timeline == goal.Timeline && o.Node != goal.Node {
-				return refuse("not_our_timeline", "the monitor must order a new timeline", "timeline %d was ordered of node %d", o.Timeline, o.Node)
+				return refuse("not_our_timeline", "the monitor must order a new timeline", "timeline %d was ordered of node %s", o.Timeline, goal.Called(o.Node))
 			}
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 
@@ -124,16 +125,38 @@ func (a *app) setPriority() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "candidate-priority NUMBER", Short: "Change a node's candidate priority: 0 to 100, 0 is never elected by itself",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := intBetween(0, 100)(args[0]); err != nil {
-				return fail(classUsage, "", "candidate-priority %w", err)
+			n, err := numberArgument(cmd, args[0], 100)
+			if err != nil {
+				return err
 			}
-			n, _ := strconv.Atoi(args[0]) // checked just now
 			return attempt(a.changeNode(cmd.Context(), t, name, fsm.Command{Kind: fsm.CommandPriority, Number: n}), "set node candidate-priority")
 		},
 	}
 	t = bindTarget(cmd, true)
 	bindName(cmd, &name)
+	takesNumber(cmd, 100)
 	return leaf(cmd, cobra.ExactArgs(1))
+}
+
+// numberArgument reads the argument of a command that takes a number from 0 on.
+func numberArgument(cmd *cobra.Command, arg string, most int) (int, error) {
+	if err := intBetween(0, most)(arg); err != nil {
+		return 0, fail(classUsage, "", "%s %w", cmd.Name(), err)
+	}
+	return strconv.Atoi(arg)
+}
+
+// takesNumber tells a negative number, which looks like an option, from an option that nobody knows.
+func takesNumber(cmd *cobra.Command, most int) {
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if _, given, ok := strings.Cut(err.Error(), "unknown shorthand flag: "); ok {
+			if _, arg, _ := strings.Cut(given, " in "); intBetween(math.MinInt, -1)(arg) == nil {
+				_, err := numberArgument(cmd, arg, most)
+				return err
+			}
+		}
+		return flagError(cmd, err)
+	})
 }
 
 func (a *app) setQuorum() *cobra.Command {
@@ -172,10 +195,10 @@ func (a *app) setNumberSync() *cobra.Command {
 0 (the default): one, as long as one is in step; without any, the primary serves unprotected.
 1 or more: that many, always; with fewer in step, writes wait.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := intBetween(0, 1000)(args[0]); err != nil {
-				return fail(classUsage, "", "number-sync-standbys %w", err)
+			n, err := numberArgument(cmd, args[0], 100)
+			if err != nil {
+				return err
 			}
-			n, _ := strconv.Atoi(args[0]) // checked just now
 			return attempt(t.withMonitor(cmd.Context(), func(s *session) error {
 				f, err := s.oneFormation(cmd.Context())
 				if err != nil {
@@ -195,6 +218,7 @@ func (a *app) setNumberSync() *cobra.Command {
 		},
 	}
 	t = bindTarget(cmd, true)
+	takesNumber(cmd, 100)
 	return leaf(cmd, cobra.ExactArgs(1))
 }
 
@@ -227,7 +251,7 @@ does not move the server: "autoctl config set postgresql.port" does.`,
 				if after.Port == 0 {
 					after.Port = n.Port
 				}
-				text := fmt.Sprintf("Node %d is now %s at %s.", n.NodeID, printable(after.Name), address(after.Host, after.Port))
+				text := fmt.Sprintf("Node %s is now %s at %s.", printable(n.Name), printable(after.Name), address(after.Host, after.Port))
 				return a.print(outcome{Outcome: fsm.OutcomeDone, Text: text, Formation: s.formation}, func(w io.Writer) { fmt.Fprintln(w, text) })
 			}), "set node metadata")
 		},
