@@ -2,6 +2,9 @@ package monitorapi
 
 import (
 	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/autoctl/autoctl/fsm"
@@ -125,10 +128,28 @@ type FormationState struct {
 	Groups     []GroupState `json:"groups"`
 }
 
+// SystemID is a system identifier. In JSON it is a string: it is above 2^53, which many readers of numbers round.
+type SystemID uint64
+
+// MarshalJSON writes the digits as a string.
+func (s SystemID) MarshalJSON() ([]byte, error) {
+	return []byte(`"` + strconv.FormatUint(uint64(s), 10) + `"`), nil
+}
+
+// UnmarshalJSON reads the digits as a string or, from the monitor, as a number.
+func (s *SystemID) UnmarshalJSON(data []byte) error {
+	v, err := strconv.ParseUint(strings.Trim(string(data), `"`), 10, 64)
+	if err != nil {
+		return fmt.Errorf("read system identifier: %w", err)
+	}
+	*s = SystemID(v)
+	return nil
+}
+
 // GroupState describes a group with its nodes.
 type GroupState struct {
 	Group       int           `json:"group"`
-	SystemID    uint64        `json:"system_id"`
+	SystemID    SystemID      `json:"system_id"`
 	Epoch       uint64        `json:"epoch"`
 	Sequence    uint64        `json:"sequence"`
 	Incarnation uint64        `json:"incarnation"`
