@@ -79,6 +79,9 @@ func (n *Node) note(goal fsm.Goal, step fsm.Step) error {
 
 // configure makes the files so and, on a server that is to serve, roles and database as well: before anybody is let in.
 func (n *Node) configure(ctx context.Context, goal fsm.Goal, files fsm.Files) error {
+	n.mu.Lock()
+	n.configured = goal.Stamp
+	n.mu.Unlock()
 	if err := n.apply(ctx, files); err != nil {
 		return err
 	}
@@ -127,11 +130,8 @@ func (n *Node) start(ctx context.Context, files fsm.Files) error {
 		return err
 	}
 	// Parameters that this server must match may have been seen only now.
-	r, err := n.render(n.config().DataDir, files)
+	r, err := n.put(n.config().DataDir, files)
 	if err != nil {
-		return err
-	}
-	if err := n.write(n.config().DataDir, r); err != nil {
 		return err
 	}
 	if _, err := pgserver.RemoveStalePIDFile(n.config().DataDir); err != nil {

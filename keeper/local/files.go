@@ -25,6 +25,7 @@ import (
 type rendered struct {
 	params  conf.Params
 	hba     []byte
+	hbaWas  []byte // what hba was made from
 	ident   []byte // nil: pg_ident.conf stays as it is
 	standby bool
 	print   string
@@ -52,7 +53,7 @@ func (n *Node) render(dir string, f fsm.Files) (rendered, error) {
 	if err != nil {
 		return rendered{}, err
 	}
-	r := rendered{params: params, hba: block, ident: ident, standby: f.Standby, print: fingerprint(plain, block, ident)}
+	r := rendered{params: params, hba: block, hbaWas: present, ident: ident, standby: f.Standby, print: fingerprint(plain, block, ident)}
 	r.params[fingerprintParam] = r.print
 	return r, nil
 }
@@ -113,6 +114,22 @@ func (n *Node) written(r rendered) bool {
 	return exists(filepath.Join(dir, "standby.signal")) == r.standby && included != fileStamp{} && included == stampOf(filepath.Join(dir, "postgresql.conf"))
 }
 
+// editPatience is how often files are rendered anew because somebody edits pg_hba.conf at the same moment.
+const editPatience = 20
+
+// put renders the files and writes them, over what users write into them meanwhile.
+func (n *Node) put(dir string, f fsm.Files) (rendered, error) {
+	for attempt := 1; ; attempt++ {
+		r, err := n.render(dir, f)
+		if err != nil {
+			return r, err
+		}
+		if err = n.write(dir, r); !errors.Is(err, disk.ErrChanged) || attempt == editPatience {
+			return r, err
+		}
+	}
+}
+
 // write makes the files so, durably unless the directory is held. dir is the data directory or a staged copy.
 func (n *Node) write(dir string, r rendered) error {
 	config := filepath.Join(dir, "postgresql.conf")
@@ -133,7 +150,7 @@ func (n *Node) write(dir string, r rendered) error {
 	if err := writeIdent(dir, r.ident); err != nil {
 		return err
 	}
-	if err := writeHBA(filepath.Join(dir, "pg_hba.conf"), r.hba); err != nil {
+	if err := writeHBA(filepath.Join(dir, "pg_hba.conf"), r.hbaWas, r.hba); err != nil {
 		return err
 	}
 	signal := pgserver.ClearStandbySignal
@@ -220,13 +237,10 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 	if _, err := n.inspect(ctx, p != nil); err != nil {
 		return err
 	}
-	r, err := n.render(n.config().DataDir, f)
-	if err != nil {
-		return err
-	}
 	durable := disk.Hold(n.config().DataDir)
 	defer func() { _ = durable() }() // what failed before is the error to tell
-	if err := n.write(n.config().DataDir, r); err != nil {
+	r, err := n.put(n.config().DataDir, f)
+	if err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	n.mu.Lock()

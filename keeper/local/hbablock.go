@@ -60,9 +60,9 @@ func (n *Node) host(databases, users []string, address string) hba.Rule {
 	return r
 }
 
-// writeHBA replaces the file by content that was rendered from it.
-func writeHBA(path string, content []byte) error {
-	if _, err := disk.WriteFile(path, content, 0o600); err != nil {
+// writeHBA replaces the file by content that was rendered from what it was; [disk.ErrChanged] says that somebody else edited it meanwhile.
+func writeHBA(path string, was, content []byte) error {
+	if _, err := disk.ReplaceFile(path, was, content, 0o600); err != nil {
 		return fmt.Errorf("write pg_hba.conf: %w", err)
 	}
 	return nil

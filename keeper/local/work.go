@@ -110,7 +110,7 @@ func (n *Node) rewind(ctx context.Context, goal fsm.Goal) error {
 	if err != nil {
 		return fmt.Errorf("rewind: %w", err)
 	}
-	show, end := n.progress("rewind", fmt.Sprintf("pg_rewind from node %d", goal.Upstream.Node))
+	show, end := n.progress("rewind", "pg_rewind from node "+goal.Called(goal.Upstream.Node))
 	defer end()
 	result, err := pgserver.Rewind(ctx, n.config().Binaries, pgserver.RewindConfig{DataDir: n.config().DataDir, Source: conninfo, Secret: n.secret(), Progress: show})
 	if err != nil {
@@ -156,7 +156,7 @@ func (n *Node) copy(ctx context.Context, goal fsm.Goal) error {
 	n.mu.Lock()
 	src := n.source
 	n.mu.Unlock()
-	show, end := n.progress("basebackup", fmt.Sprintf("pg_basebackup from node %d", goal.Upstream.Node))
+	show, end := n.progress("basebackup", "pg_basebackup from node "+goal.Called(goal.Upstream.Node))
 	defer end()
 	defer n.forgetData()
 	return pgserver.BaseBackup(ctx, n.config().Binaries, pgserver.BackupConfig{
@@ -164,11 +164,8 @@ func (n *Node) copy(ctx context.Context, goal fsm.Goal) error {
 		Bytes: src.bytes, Tablespaces: src.tablespaces, Progress: show, NoSync: n.config().NoSync,
 		// A stray start of the copy is read-only, follows nobody, and acknowledges nothing (S8).
 		Finish: func(dir string) error {
-			r, err := n.render(dir, fsm.Files{Standby: true, Peers: goal.Peers, Settings: goal.Settings})
-			if err != nil {
-				return err
-			}
-			return n.write(dir, r)
+			_, err := n.put(dir, fsm.Files{Standby: true, Peers: goal.Peers, Settings: goal.Settings})
+			return err
 		},
 	})
 }

@@ -61,6 +61,30 @@ func SyncFileSystems(paths ...string) error {
 // replaced. An existing file keeps its mode, and its owner where we may set
 // it; a new one gets perm.
 func WriteFile(path string, data []byte, perm fs.FileMode) (changed bool, err error) {
+	return writeFile(path, data, perm, nil)
+}
+
+// ErrChanged says that somebody else changed a file after it was read.
+var ErrChanged = errors.New("the file was changed meanwhile")
+
+// ReplaceFile is WriteFile for a file that others edit as well: data were made from
+// its content was, nil for a missing file. Where it holds anything else by now, up
+// to the moment before the replacement, it is left alone and the error is ErrChanged.
+func ReplaceFile(path string, was, data []byte, perm fs.FileMode) (changed bool, err error) {
+	return writeFile(path, data, perm, func(real string) error {
+		now, err := os.ReadFile(real)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("read file: %w", err)
+		}
+		if !bytes.Equal(now, was) {
+			return fmt.Errorf("replace %s: %w", real, ErrChanged)
+		}
+		return nil
+	})
+}
+
+// writeFile calls check, if there is one, when everything but the replacement itself is done.
+func writeFile(path string, data []byte, perm fs.FileMode, check func(real string) error) (changed bool, err error) {
 	real, err := resolve(path)
 	if err != nil {
 		return false, err
@@ -89,6 +113,11 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (changed bool, err er
 	keepOwner(f.File, real)
 	if _, err := f.Write(data); err != nil {
 		return false, fmt.Errorf("write file: %w", err)
+	}
+	if check != nil {
+		if err := errors.Join(f.Sync(), check(real)); err != nil {
+			return false, err
+		}
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return false, fmt.Errorf("replace file: %w", err)

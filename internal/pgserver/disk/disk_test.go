@@ -128,3 +128,23 @@ func TestIsMountPoint(t *testing.T) {
 		}
 	}
 }
+
+// TestReplaceFile leaves a file alone that is not what it was made from, and leaves nothing behind.
+func TestReplaceFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shared")
+	if changed, err := ReplaceFile(path, nil, []byte("first\n"), 0o600); !changed || err != nil {
+		t.Fatal(changed, err)
+	}
+	if _, err := ReplaceFile(path, []byte("other\n"), []byte("lost\n"), 0o600); !errors.Is(err, ErrChanged) {
+		t.Errorf("replaced what was not read: %v", err)
+	}
+	if changed, err := ReplaceFile(path, []byte("first\n"), []byte("first\n"), 0o600); changed || err != nil {
+		t.Errorf("nothing to change: %v, %v", changed, err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "first\n" {
+		t.Errorf("the file holds %q, %v", text, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
