@@ -48,7 +48,7 @@ type Created struct {
 // Interrupted anywhere, the same call goes on. note is called with news for
 // people as they come, before what they announce is done. A refusal is a
 // [*Refusal] or an error of package monitorapi, and has changed nothing.
-func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string)) (Created, error) {
+func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string)) (made Created, err error) {
 	if err := cfg.Validate(); err != nil {
 		return Created{}, refuse(CodeConfig, err, "", "%v", err)
 	}
@@ -62,7 +62,13 @@ func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string
 	if err != nil {
 		return Created{}, err
 	}
-	defer func() { _ = lock.Release() }()
+	defer func() {
+		if refusedOutright(err) {
+			_ = lock.Abandon()
+			return
+		}
+		_ = lock.Release()
+	}()
 	s, err := look(ctx, cfg, store.Get())
 	if err != nil {
 		return Created{}, err
@@ -70,7 +76,7 @@ func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string
 	if cfg, err = decide(ctx, cfg, s); err != nil {
 		return Created{}, err
 	}
-	made := Created{Case: CaseEmpty, Config: cfg}
+	made = Created{Case: CaseEmpty, Config: cfg}
 	if s.existing() {
 		made.Case = CaseExisting
 		if made.Notes, err = s.lacking(ctx, cfg); err != nil {
@@ -81,6 +87,20 @@ func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string
 		note(n)
 	}
 	return register(ctx, made, s, store, monitor)
+}
+
+// refusedOutright reports whether err means that nothing was begun: we, or the monitor in so many words, refused. An answer that was lost is not that.
+func refusedOutright(err error) bool {
+	if _, ok := errors.AsType[*Refusal](err); ok {
+		return true
+	}
+	switch monitorapi.CodeOf(err) {
+	case monitorapi.CodeRefused, monitorapi.CodeConflict, monitorapi.CodeInvalid, monitorapi.CodeUnknown, monitorapi.CodeAuth, monitorapi.CodeProtocol,
+		monitorapi.CodeNotMonitor:
+		return true
+	default:
+		return false
+	}
 }
 
 // open takes the lock and reads the memory of a node.

@@ -237,3 +237,36 @@ func listing(t *testing.T, dir string) map[string]string {
 	}
 	return all
 }
+
+// TestCreate_RefusedLeavesNothing: what was refused, here or by the monitor, leaves no trace of the attempt; what may have been accepted does.
+func TestCreate_RefusedLeavesNothing(t *testing.T) {
+	cfg, r := config(t), &registrar{err: &monitorapi.Error{Code: monitorapi.CodeConflict, Text: "taken"}}
+	cfg.StateDir = filepath.Join(cfg.SocketDir, "not", "there", "yet")
+	gone := func(why string) {
+		t.Helper()
+		if _, _, err := create(t, cfg, r); err == nil {
+			t.Errorf("%s: created", why)
+		}
+		if _, err := os.Lstat(filepath.Join(cfg.SocketDir, "not")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the state directory stays: %v", why, err)
+		}
+	}
+	gone("the name is taken")
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", cfg.Port)) //nolint:noctx // answered by the kernel at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone("the port is in use")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.err = &monitorapi.Error{Code: monitorapi.CodeUnreachable, Text: "lost"}
+	if _, _, err := create(t, cfg, r); err == nil {
+		t.Error("created without an answer")
+	}
+	token := memoryOf(t, cfg).Token
+	r.err = &monitorapi.Error{Code: monitorapi.CodeConflict, Text: "taken"}
+	if _, _, err := create(t, cfg, r); err == nil || memoryOf(t, cfg).Token != token {
+		t.Error("a memory from before is gone")
+	}
+}

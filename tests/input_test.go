@@ -17,6 +17,7 @@ import (
 
 // TestInputOfMonitors points commands at what is no monitor.
 func TestInputOfMonitors(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	n1 := c.Add("n1")
 	c.Wait(patience, cluster.States{"n1": cluster.Single})
@@ -30,7 +31,7 @@ func TestInputOfMonitors(t *testing.T) {
 	}{
 		{"127.0.0.1:1", []string{"reach monitor at 127.0.0.1:1", "connection refused", "autoctl status"}, time.Second},
 		{"no-such-host.invalid:5432", []string{"no-such-host.invalid"}, 8 * time.Second},
-		{fmt.Sprintf("%s:%d", n1.Addr, n1.Port), []string{fmt.Sprint(n1.Port)}, time.Second},
+		{fmt.Sprintf("%s:%d", n1.Addr, n1.Port), []string{fmt.Sprint(n1.Port), "is not a monitor"}, time.Second},
 		{web, []string{web}, 2 * time.Second},
 		{silent, []string{silent}, 8 * time.Second},
 		{closed, []string{closed}, 2 * time.Second},
@@ -42,9 +43,6 @@ func TestInputOfMonitors(t *testing.T) {
 		n2 := c.Lab.Host("n2")
 		began := time.Now()
 		code := cluster.ExitUnreachable
-		if strings.HasSuffix(wrong.where, fmt.Sprint(n1.Port)) {
-			code = 0 // its pg_hba.conf may not even let us in
-		}
 		said := n1.Refused(code, "show", "state", "--monitor", uri)
 		if took := time.Since(began); took > wrong.limit+2*time.Second {
 			t.Errorf("%s: took %v", wrong.where, took)
@@ -93,6 +91,7 @@ func listen(t *testing.T, talk func(net.Conn)) string {
 // TestInputOfMachines gives create what the machine or the situation does not
 // allow, and names as people have them.
 func TestInputOfMachines(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	n1 := c.Place("n1")
 	const name = `Nöde "1"; drop table x; --'`
@@ -198,4 +197,27 @@ func fullDisk(t *testing.T, c *cluster.Cluster, primary string) {
 		t.Fatal(err)
 	}
 	c.Wait(patience, cluster.States{primary: cluster.Primary, "n3": cluster.Secondary})
+}
+
+// TestCreateMonitorUnfinished has a configuration that cannot be written: nothing is
+// left running that no daemon looks after.
+func TestCreateMonitorUnfinished(t *testing.T) {
+	t.Parallel()
+	c := cluster.Prepare(t, cluster.Setup{})
+	m := c.Monitor
+	closed := filepath.Dir(m.WriteFile("closed/file", "", 0o600))
+	if err := os.Chmod(closed, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	r := m.TryWith([]string{"XDG_CONFIG_HOME=" + closed}, "create", "monitor", "--pgdata", m.PGDATA(), "--pgport", fmt.Sprint(m.Port),
+		"--hostname", m.Addr, "--auth", "trust", "--no-ssl", "--run")
+	if r.Code == 0 || !strings.Contains(r.Stderr, "permission denied") {
+		t.Errorf("exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if _, err := os.Stat(filepath.Join(m.PGDATA(), "PG_VERSION")); err != nil {
+		t.Errorf("it did not come that far: %v\n%s", err, r.Stderr)
+	}
+	if pid := m.Postmaster(); pid != 0 {
+		t.Errorf("a server runs, with process id %d", pid)
+	}
 }

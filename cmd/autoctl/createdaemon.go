@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -76,7 +77,7 @@ func (a *app) createMonitor() *cobra.Command {
 	return leaf(cmd, cobra.NoArgs)
 }
 
-func (a *app) makeMonitor(ctx context.Context, l *loaded, andRun bool) error {
+func (a *app) makeMonitor(ctx context.Context, l *loaded, andRun bool) (err error) {
 	dir := l.PostgreSQL.PGData
 	if err := notRoot(dir); err != nil {
 		return err
@@ -108,6 +109,11 @@ func (a *app) makeMonitor(ctx context.Context, l *loaded, andRun bool) error {
 	if err := monitor.Create(ctx, config); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil && andRun { // no daemon follows that would adopt it
+			err = errors.Join(err, stopServer(ctx, dir))
+		}
+	}()
 	if err := writeConfig(configPath(dir), l); err != nil {
 		return err
 	}
@@ -126,6 +132,23 @@ func (a *app) makeMonitor(ctx context.Context, l *loaded, andRun bool) error {
 		}
 		fmt.Fprintf(w, "Nodes reach it at:\n    %s\n%s\n", uri, worstText(fsm.DefaultSettings()))
 	})
+}
+
+// stopServer stops the server of a data directory, if one runs.
+func stopServer(ctx context.Context, dir string) error {
+	p, err := pgserver.Adopt(dir)
+	if errors.Is(err, pgserver.ErrNotRunning) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("stop the server in %s: %w", dir, err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err := errors.Join(p.Stop(ctx, pgserver.StopFast), p.Close()); err != nil {
+		return fmt.Errorf("stop the server in %s: %w", dir, err)
+	}
+	return nil
 }
 
 // ownURI is where the nodes reach this monitor.

@@ -35,16 +35,18 @@ func (e *HeldError) Error() string {
 type Lock struct {
 	lock *flock.Flock
 	pid  string
+	made string // the uppermost directory that was made for it; empty when all were there
 }
 
 // Acquire takes the lock of a state directory, creating the directory if
 // needed, and writes the pid file. It does not wait: a second keeper gets a
 // [HeldError].
 func Acquire(dir string) (*Lock, error) {
+	made := missing(dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
-	l := &Lock{lock: flock.New(filepath.Join(dir, LockName)), pid: filepath.Join(dir, PIDName)}
+	l := &Lock{lock: flock.New(filepath.Join(dir, LockName)), pid: filepath.Join(dir, PIDName), made: made}
 	ok, err := l.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock state directory: %w", err)
@@ -62,6 +64,33 @@ func Acquire(dir string) (*Lock, error) {
 // Release gives the lock back and removes the pid file.
 func (l *Lock) Release() error {
 	return errors.Join(os.Remove(l.pid), l.lock.Unlock())
+}
+
+// Abandon is Release for what came to nothing: a state directory that was made for it is removed again, and what was made above it, unless it holds
+// something else by now.
+func (l *Lock) Abandon() error {
+	if l.made == "" {
+		return l.Release()
+	}
+	dir := filepath.Dir(l.pid)
+	err := os.RemoveAll(dir) // the lock is held until its file is gone
+	for dir != l.made && err == nil {
+		dir = filepath.Dir(dir)
+		if os.Remove(dir) != nil {
+			break // in use
+		}
+	}
+	return errors.Join(err, l.lock.Unlock())
+}
+
+// missing returns the uppermost directory of a path that does not exist; "" when all do.
+func missing(dir string) string {
+	for top := ""; ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+			return top
+		}
+		top = dir
+	}
 }
 
 // PID returns the process id that the pid file of a state directory holds.
