@@ -121,10 +121,19 @@ func (d *Daemon) pump(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-d.Node.Changed():
-			signal(d.kick)
+			if !d.stops() {
+				signal(d.kick)
+			}
 			signal(d.wake)
 		}
 	}
+}
+
+// stops says that the server is being stopped: that it is down is told with what follows from it, and not before, in the way of it.
+func (d *Daemon) stops() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running != nil && (d.running.step.Kind == fsm.StepStopFast || d.running.step.Kind == fsm.StepStopNow)
 }
 
 // signal wakes whoever reads from a channel of capacity 1; several signals

@@ -170,6 +170,8 @@ func tells(goal fsm.Goal, kind fsm.StepKind) bool {
 		return goal.State.Serves() // with the roles a server may be open
 	case fsm.StepCheckpoint, fsm.StepBeginPromote, fsm.StepEndReceiver, fsm.StepEndBlockers, fsm.StepSlots:
 		return false
+	case fsm.StepStopFast, fsm.StepStopNow:
+		return !goal.State.Drains() && goal.State != fsm.StateDemoted // these are reached at once
 	default:
 		return true
 	}

@@ -45,6 +45,7 @@ type Node struct {
 	commitAt        time.Time // of the newest local commit; zero when none was seen
 	drain           drain
 	checked         fsm.Stamp // the goal for which a checkpoint ended
+	configured      fsm.Stamp // the goal for which files were last written
 	activity        *fsm.Activity
 	asked           asked
 	settling        *settling

@@ -18,7 +18,7 @@ type drain struct {
 
 // Observe collects the facts that a plan for the goal needs. It asks the upstream only when the plan says that this would decide.
 func (n *Node) Observe(ctx context.Context, goal fsm.Goal) (fsm.Facts, error) {
-	s := n.look(ctx)
+	s := n.glance(ctx, goal)
 	f := fsm.Facts{Memory: n.memory.Get()}
 	f.Server.DrainedMS = n.drainedFor(goal, s.status == fsm.ServerStopped)
 	goal = f.Memory.Effective(goal)

@@ -55,16 +55,20 @@ func (s sight) blocked() bool {
 // for another, so that one without an upstream never does.
 func (s sight) readAll() bool { return strings.HasSuffix(s.startup, ":RecoveryRetrieveRetryInterval") }
 
+// The positions are read after the row that says who receives and what the startup process waits for: where that says that nothing more can come, they are
+// the last ones.
 const sightQuery = `
+	with x as materialized (
+		select pg_is_in_recovery() as r,
+		       coalesce((select pid from pg_stat_wal_receiver), 0) as pid,
+		       coalesce((select status from pg_stat_wal_receiver), '') as status,
+		       coalesce((select last_msg_receipt_time from pg_stat_wal_receiver), 'epoch'::timestamptz) as heard,
+		       coalesce((select pid || ':' || coalesce(wait_event_type, '') || ':' || coalesce(wait_event, '') from pg_stat_activity where backend_type = 'startup'), '') as startup)
 	select r, coalesce(case when r then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end, '0/0')::text,
 	       coalesce(case when r then pg_last_wal_replay_lsn() end, '0/0')::text,
 	       case when r then '' else pg_walfile_name(pg_current_wal_flush_lsn()) end,
-	       coalesce((select pid from pg_stat_wal_receiver), 0),
-	       coalesce((select status from pg_stat_wal_receiver), ''),
-	       coalesce((select last_msg_receipt_time from pg_stat_wal_receiver), 'epoch'::timestamptz),
-	       coalesce((select pid || ':' || coalesce(wait_event_type, '') || ':' || coalesce(wait_event, '') from pg_stat_activity where backend_type = 'startup'), ''),
-	       current_setting('server_version_num')::int
-	from (select pg_is_in_recovery() as r) x`
+	       pid, status, heard, startup, current_setting('server_version_num')::int
+	from x`
 
 const standbyQuery = `
 	select r.pid, r.application_name, r.state, r.sync_state, coalesce(r.flush_lsn, '0/0')::text,
@@ -89,6 +93,22 @@ func (n *Node) recent(ctx context.Context) sight {
 
 // recently is how old a sight may be where one was taken just before.
 const recently = 150 * time.Millisecond
+
+// glance is what a plan for goal is made from: a look, unless the newest sight says already what matters. Of a standby that is asked for its vote that is
+// that it follows still, and only what comes after its reload counts; of one that rests, and is chosen, that nothing has come since.
+func (n *Node) glance(ctx context.Context, goal fsm.Goal) sight {
+	n.mu.Lock()
+	s := n.sight
+	age := time.Since(s.at)
+	same := n.proc != nil && n.proc.Running() && s.at.After(n.life.since) && s.status == fsm.ServerRunning && s.recovery
+	follows := goal.State == fsm.StateReportLSN && n.configured != goal.Stamp && age < n.heartbeat()
+	rests := goal.State.Serves() && s.final && !s.blocked() && s.at.After(n.life.loadedAt) && age < recently
+	n.mu.Unlock()
+	if same && (follows || rests) {
+		return s
+	}
+	return n.look(ctx)
+}
 
 func (n *Node) lookKnocking(ctx context.Context, good time.Duration) sight {
 	s := n.lookOnce(ctx, good)
@@ -210,8 +230,8 @@ func (n *Node) measure(s *sight, received, replayed, walfile string) {
 	if n.life.moved || flushed > s.replayed {
 		s.position = max(s.position, flushed)
 	}
-	if s.receiver == 0 && n.life.moved && s.blocked() {
-		s.final = true // replay waits for a client; what was received is known
+	if s.receiver == 0 && n.life.moved && (s.blocked() || s.readAll()) {
+		s.final = true // what was received is known, whether it has been replayed or waits for a client
 	}
 	control := n.data.control()
 	n.mu.Unlock()
