@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -139,19 +140,19 @@ func (a *app) showSettings() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "settings", Short: "Print timings, with the failover time that results, and what is set per formation and node",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return attempt(t.withMonitor(cmd.Context(), func(s *session) error { return a.printSettings(cmd, t, s) }), "show settings")
+			return attempt(t.withMonitor(cmd.Context(), func(s *session) error { return a.printSettings(cmd.Context(), t, s) }), "show settings")
 		},
 	}
 	t = bindTarget(cmd, true)
 	return leaf(cmd, cobra.NoArgs)
 }
 
-func (a *app) printSettings(cmd *cobra.Command, t *target, s *session) error {
-	v, err := s.Settings(cmd.Context())
+func (a *app) printSettings(ctx context.Context, t *target, s *session) error {
+	v, err := s.Settings(ctx)
 	if err != nil {
 		return err
 	}
-	st, err := a.chosenState(cmd.Context(), t, s)
+	st, err := a.chosenState(ctx, t, s)
 	if err != nil {
 		return err
 	}
