@@ -75,6 +75,7 @@ func inventory(t *testing.T, dir string) string {
 // TestAdoption takes over a server that runs, with its settings, its slot and its
 // data, then a copy of it that an administrator made, and refuses a stranger.
 func TestAdoption(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	n1 := c.Place("n1")
 	byHand(t, n1, "--data-checksums", "work_mem = '7MB'", "log_min_duration_statement = 1234")
@@ -134,6 +135,7 @@ func TestAdoption(t *testing.T) {
 // TestAdoptionLacking takes over a server that is down and could not replicate:
 // what is missing is said, then set.
 func TestAdoptionLacking(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	n1 := c.Place("n1")
 	byHand(t, n1, "--no-instructions", "wal_level = minimal", "max_wal_senders = 0", "synchronous_commit = off", "work_mem = '7MB'")
@@ -212,6 +214,7 @@ func asRoot(t *testing.T, name string, args ...string) {
 // TestCreateInterrupted kills the create command again and again, anywhere, and
 // gives it again, until the node is what it was to become.
 func TestCreateInterrupted(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	pause := func(n *cluster.Node, most time.Duration) {
 		t.Helper()

@@ -190,6 +190,7 @@ func diverge(t *testing.T, n *cluster.Node) {
 // a hand-over, a failover and a rewind, and nowhere a password that does not
 // belong there.
 func TestAuthPasswords(t *testing.T) {
+	t.Parallel()
 	watch := watchArguments()
 	a := newAuthority(t)
 	setup := passwordSetup()
@@ -248,6 +249,7 @@ func TestAuthPasswords(t *testing.T) {
 
 // TestAuthWrongPasswords gives wrong passwords and none, and reads what is said.
 func TestAuthWrongPasswords(t *testing.T) {
+	t.Parallel()
 	c := cluster.NewWith(t, passwordSetup("--no-ssl"))
 	n1 := c.Add("n1")
 	c.Wait(patience, cluster.States{"n1": cluster.Single})

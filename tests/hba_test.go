@@ -25,6 +25,7 @@ func rules(t *testing.T, n *cluster.Node) string {
 // TestSkipHBA leaves pg_hba.conf to the user, through a copy, a hand-over, a
 // crash and a restart.
 func TestSkipHBA(t *testing.T) {
+	t.Parallel()
 	c := cluster.NewWith(t, cluster.Setup{Flags: func(n *cluster.Node) []string {
 		if n.Name == "monitor" {
 			return []string{"--auth", "trust", "--no-ssl"}
@@ -81,6 +82,7 @@ func TestSkipHBA(t *testing.T) {
 // TestHBALan admits applications from the local network where that was asked for,
 // and keeps the user's own lines.
 func TestHBALan(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	n1 := c.Add("n1")
 	c.Wait(patience, cluster.States{"n1": cluster.Single})

@@ -14,6 +14,7 @@ import (
 // TestRefusals: what bad input gets on a machine with servers: a clear error, an exit code of its own class, and nothing changed.
 // Input that is bad by itself is in cmd/autoctl.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t)
 	n1 := c.Add("n1")
 	c.Wait(soon, cluster.States{"n1": cluster.Single})

@@ -173,6 +173,7 @@ func pair(t *testing.T, c *cluster.Cluster, options string) (n1, n2 *cluster.Nod
 
 // TestTLSSelfSigned runs a pair with certificates that autoctl makes.
 func TestTLSSelfSigned(t *testing.T) {
+	t.Parallel()
 	c := cluster.NewWith(t, cluster.Setup{
 		Options: "sslmode=require",
 		Flags:   func(*cluster.Node) []string { return []string{"--auth", "trust", "--ssl-self-signed"} },
@@ -202,6 +203,7 @@ func TestTLSSelfSigned(t *testing.T) {
 // checks that who answers is who was meant, and the nodes prove by certificate
 // who they are. (TestAuthPasswords checks the authority alone.)
 func TestTLSVerifyFull(t *testing.T) {
+	t.Parallel()
 	const mode = "verify-full"
 	a := newAuthority(t)
 	cert, key := a.issue("autoctl_node", time.Hour)
