@@ -25,6 +25,9 @@ func (v Version) RewindReadsNewTimeline() bool { return v.Major >= 16 }
 // ReloadsRestoreCommand: restore_command changes by reload (14).
 func (v Version) ReloadsRestoreCommand() bool { return v.Major >= 14 }
 
+// RecoveryInitSyncMethod: recovery_init_sync_method exists (14).
+func (v Version) RecoveryInitSyncMethod() bool { return v.Major >= 14 }
+
 // PausesOnLowSettings: a standby whose max_connections and the like fall below
 // the primary's pauses replay (14) instead of stopping (13).
 func (v Version) PausesOnLowSettings() bool { return v.Major >= 14 }

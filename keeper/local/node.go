@@ -43,7 +43,8 @@ type Node struct {
 	seen            map[fsm.NodeID]standbySeen
 	upstream        upstreamSeen
 	commitAt        time.Time // of the newest local commit; zero when none was seen
-	drain           drain
+	drain           noticed   // since when the server has been down under a goal that drains
+	watched         noticed   // by watchServer
 	checked         fsm.Stamp // the goal for which a checkpoint ended
 	configured      fsm.Stamp // the goal for which files were last written
 	activity        *fsm.Activity

@@ -10,8 +10,8 @@ import (
 	"github.com/autoctl/autoctl/internal/pgserver"
 )
 
-// drain remembers since when the server has been down under a goal that drains.
-type drain struct {
+// noticed is a goal and since when something holds under it.
+type noticed struct {
 	goal  fsm.Stamp
 	since time.Time
 }
@@ -104,11 +104,11 @@ func (n *Node) drainedFor(goal fsm.Goal, down bool) int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !down || !goal.State.Drains() {
-		n.drain = drain{}
+		n.drain = noticed{}
 		return 0
 	}
 	if n.drain.goal != goal.Stamp {
-		n.drain = drain{goal: goal.Stamp, since: time.Now()}
+		n.drain = noticed{goal: goal.Stamp, since: time.Now()}
 	}
 	return time.Since(n.drain.since).Milliseconds()
 }

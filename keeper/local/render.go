@@ -89,7 +89,7 @@ func (n *Node) params(dir string, f fsm.Files) (conf.Params, error) {
 	if n.config().Listen == "" {
 		p["listen_addresses"] = "*"
 	}
-	n.versionParams(p)
+	n.versionParams(p, user)
 	n.tlsParams(p)
 	if err := n.upstreamParams(p, f); err != nil {
 		return nil, err
@@ -126,12 +126,16 @@ func (n *Node) noteLimits(p, user conf.Params) {
 	}
 }
 
-func (n *Node) versionParams(p conf.Params) {
+func (n *Node) versionParams(p, user conf.Params) {
 	if n.config().Binaries.Version.IdleSlotTimeout() {
 		p["idle_replication_slot_timeout"] = "0"
 	}
 	if !n.config().Binaries.Version.ReloadsRestoreCommand() {
 		delete(p, "restore_command")
+	}
+	if n.config().Binaries.Version.RecoveryInitSyncMethod() && disk.TellsLostWrites() {
+		// A sync for each of a thousand files delays every start after a crash or a copy, and the neighbours on the same disk.
+		p["recovery_init_sync_method"] = oneOf(user["recovery_init_sync_method"], "syncfs", "fsync")
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

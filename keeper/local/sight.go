@@ -285,9 +285,34 @@ func (n *Node) keep(s sight) {
 	}
 }
 
+// expectation is for how long after a new goal a primary looks out for standbys that are to come, and expectPace how often: they connect without a word
+// to anybody, and the group is unprotected until the monitor hears of it.
+const (
+	expectation = 10 * time.Second
+	expectPace  = 100 * time.Millisecond
+)
+
+// watchPace is the heartbeat, or less while a standby is expected.
+func (n *Node) watchPace() time.Duration {
+	goal := n.memory.Get().Goal
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.watched.goal != goal.Stamp {
+		n.watched.goal, n.watched.since = goal.Stamp, time.Now()
+	}
+	missing := false
+	for _, p := range goal.Peers {
+		missing = missing || !n.seen[p.Node].connected
+	}
+	if missing && goal.State.Serves() && time.Since(n.watched.since) < expectation {
+		return min(expectPace, ms(n.settings().HeartbeatMS))
+	}
+	return ms(n.settings().HeartbeatMS)
+}
+
 // watchServer looks at every heartbeat, whatever the executor does.
 func (n *Node) watchServer(ctx context.Context) {
-	every(ctx, n.heartbeat, func(ctx context.Context) {
+	every(ctx, n.watchPace, func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
 		s := n.lookKnocking(ctx, n.heartbeat()/2)

@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -55,6 +56,18 @@ func SyncFileSystems(paths ...string) error {
 	}
 	return nil
 }
+
+// TellsLostWrites says whether the kernel reports a write that failed to whoever
+// syncs the whole file system: Linux does since 5.8.
+var TellsLostWrites = sync.OnceValue(func() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	return err == nil && unix.ByteSliceToString(u.Sysname[:]) == "Linux" && (major > 5 || major == 5 && minor >= 8)
+})
 
 // WriteFile replaces the content of path atomically and durably, and says
 // whether the content differed. A symbolic link is followed and its target
