@@ -8,17 +8,32 @@ import (
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/tests/cluster"
+	"github.com/autoctl/autoctl/tests/ledger"
 	"github.com/autoctl/autoctl/tests/machine"
 )
 
-// TestFastForward tells of a candidate that lacks rows which another standby
-// has: it fetches them before it serves.
-func TestFastForward(t *testing.T) {
+// linked makes a group whose hosts have links that can be cut, and tells where that
+// is not possible.
+func linked(t *testing.T, names ...string) *cluster.Cluster {
+	t.Helper()
 	machine.NeedLinks(t)
 	t.Parallel()
 	c := cluster.New(t)
 	c.Lab.NeedLinks()
-	c.AddAll("n1", "n2", "n3")
+	c.AddAll(names...)
+	return c
+}
+
+// recovers waits until the group is whole again, whoever serves, and ends the story.
+func recovers(c *cluster.Cluster, w *ledger.Writer) {
+	c.Await(late, "the group has recovered", func(context.Context) error { return recovered(c) })
+	c.Finish(w, restored(c))
+}
+
+// TestFastForward tells of a candidate that lacks rows which another standby
+// has: it fetches them before it serves.
+func TestFastForward(t *testing.T) {
+	c := linked(t, "n1", "n2", "n3")
 	n1, n2, n3 := c.Node("n1"), c.Node("n2"), c.Node("n3")
 	w := c.Writer()
 	c.SetNumberSync(1)
@@ -73,11 +88,7 @@ func TestFastForward(t *testing.T) {
 // TestElectionWaits tells of the only node left that does not hold everything:
 // however good its priority is, it does not serve, and explain says why.
 func TestElectionWaits(t *testing.T) {
-	machine.NeedLinks(t)
-	t.Parallel()
-	c := cluster.New(t)
-	c.Lab.NeedLinks()
-	c.AddAll("n1", "n2", "n3")
+	c := linked(t, "n1", "n2", "n3")
 	w := c.Writer()
 	c.SetPriority("n3", 100)
 	c.SetQuorum("n3", false)
@@ -94,19 +105,14 @@ func TestElectionWaits(t *testing.T) {
 	mentions(t, c.Command("explain"), "n1", "n2")
 	c.Lab.Heal()
 	c.Writes(w, late)
-	c.Await(late, "the group has recovered", func(context.Context) error { return recovered(c) })
-	c.Finish(w, restored(c))
+	recovers(c, w)
 }
 
 // TestHeirWithoutFollower tells of a new primary whose only follower votes for it
 // and then cannot reach it: where no standby is asked for, it serves alone after
 // a while, and the group recovers with the link.
 func TestHeirWithoutFollower(t *testing.T) {
-	machine.NeedLinks(t)
-	t.Parallel()
-	c := cluster.New(t)
-	c.Lab.NeedLinks()
-	c.AddAll("n1", "n2", "n3")
+	c := linked(t, "n1", "n2", "n3")
 	c.SetPriority("n2", 90)
 	w := c.Writer()
 	c.WaitSync(soon, 1, "n2", "n3")
@@ -116,18 +122,16 @@ func TestHeirWithoutFollower(t *testing.T) {
 	c.Wait(soon, cluster.States{"n2": cluster.WaitPrimary})
 	c.Lab.Heal()
 	c.Node("n1").Restart()
-	c.Await(late, "the group has recovered", func(context.Context) error { return recovered(c) })
-	c.Finish(w, restored(c))
+	recovers(c, w)
 }
+
+// exchanged is a pair after one failover.
+var exchanged = cluster.States{"n1": cluster.Secondary, "n2": cluster.Primary}
 
 // TestHostCutOff tells of hosts that vanish from the network and come back, the
 // primary's and the standby's, and of the link between the two.
 func TestHostCutOff(t *testing.T) {
-	machine.NeedLinks(t)
-	t.Parallel()
-	c := cluster.New(t)
-	c.Lab.NeedLinks()
-	c.AddAll("n1", "n2")
+	c := linked(t, "n1", "n2")
 	n1, n2 := c.Node("n1"), c.Node("n2")
 	w := c.Writer()
 
@@ -137,7 +141,7 @@ func TestHostCutOff(t *testing.T) {
 	c.Wait(soon, cluster.States{"n2": cluster.WaitPrimary})
 	n1.AcknowledgesNothing(time.Second)
 	n1.Heal()
-	c.Wait(soon, cluster.States{"n1": cluster.Secondary, "n2": cluster.Primary})
+	c.Wait(soon, exchanged)
 	n1.RefusesWrites()
 
 	t.Log("the standby's host is cut off: writes pause, then go on unprotected")
@@ -145,7 +149,7 @@ func TestHostCutOff(t *testing.T) {
 	c.Wait(soon, cluster.States{"n2": cluster.WaitPrimary})
 	c.Writes(w, soon)
 	n1.Heal()
-	c.Wait(soon, cluster.States{"n1": cluster.Secondary, "n2": cluster.Primary})
+	c.Wait(soon, exchanged)
 	c.Right(soon)
 
 	t.Log("the link between the two is cut: the same, and nobody is failed over")
@@ -154,13 +158,13 @@ func TestHostCutOff(t *testing.T) {
 	c.Wait(soon, cluster.States{"n2": cluster.WaitPrimary})
 	c.Writes(w, soon)
 	c.Lab.HealLink(n1.Host, n2.Host)
-	c.Wait(soon, cluster.States{"n1": cluster.Secondary, "n2": cluster.Primary})
+	c.Wait(soon, exchanged)
 	for _, e := range c.Events(before) {
 		if e.Name == "n2" && e.Assigned != "" && !e.Assigned.Serves() {
 			t.Errorf("n2 was assigned %s: %s", e.Assigned, e.Reason)
 		}
 	}
-	c.Finish(w, cluster.States{"n1": cluster.Secondary, "n2": cluster.Primary})
+	c.Finish(w, exchanged)
 }
 
 // TestFrozenHost tells of a primary whose processes all stop answering with
@@ -175,19 +179,15 @@ func TestFrozenHost(t *testing.T) {
 	c.Wait(soon, cluster.States{"n2": cluster.WaitPrimary})
 	c.Writes(w, soon)
 	n1.Thaw()
-	c.Wait(late, cluster.States{"n1": cluster.Secondary, "n2": cluster.Primary})
-	c.Finish(w, cluster.States{"n1": cluster.Secondary, "n2": cluster.Primary})
+	c.Wait(late, exchanged)
+	c.Finish(w, exchanged)
 }
 
 // TestNegativeControl: with asynchronous replication and a failover that was
 // forced, acknowledged rows are lost, the system says so, and the checker finds
 // them; if it did not, its silence elsewhere would mean nothing.
 func TestNegativeControl(t *testing.T) {
-	machine.NeedLinks(t)
-	t.Parallel()
-	c := cluster.New(t)
-	c.Lab.NeedLinks()
-	c.AddAll("n1", "n2")
+	c := linked(t, "n1", "n2")
 	n1, n2 := c.Node("n1"), c.Node("n2")
 	c.SetQuorum("n2", false)
 	c.Wait(soon, cluster.States{"n1": cluster.WaitPrimary, "n2": cluster.Secondary})
