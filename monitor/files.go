@@ -63,6 +63,10 @@ func parameters(c Config) conf.Params {
 		// A refused call is the client's to report: here it is one line, without its statement.
 		"log_error_verbosity":     "terse",
 		"log_min_error_statement": "fatal",
+		// The same few statements over a few rows for ever: to plan them anew for each of the first five times, or to compile them, costs a failover
+		// more than to run them.
+		"plan_cache_mode": "force_generic_plan",
+		"jit":             "off",
 		// Heartbeats update the same few rows for ever.
 		"autovacuum_naptime": "15s",
 		"ssl":                "off",
