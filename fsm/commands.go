@@ -67,7 +67,8 @@ func (d *decider) hindered(c Command) (Answer, bool) {
 		return refused("autoctl resume", "automation of the formation is paused"), true
 	}
 	// With consent, a failover is the decision that only a human may take: somebody not heard may have served since, and loses what it has.
-	if d.g.Unproven && !(c.AllowDataLoss && (c.Kind == CommandFailover || c.Kind == CommandPromotion)) {
+	overrules := c.AllowDataLoss && (c.Kind == CommandFailover || c.Kind == CommandPromotion)
+	if d.g.Unproven && !overrules {
 		return refused("autoctl explain", "the monitor has not heard enough nodes yet to know that its memory is current"), true
 	}
 	return Answer{}, false

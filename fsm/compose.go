@@ -97,8 +97,8 @@ func (d *decider) fastForwardFrom() *Upstream {
 
 // timelineOf returns the timeline ordered for the reign that a configuration belongs to.
 func (d *decider) timelineOf(c Configuration) Timeline {
-	for i := len(d.g.Orders) - 1; i >= 0; i-- {
-		if o := d.g.Orders[i]; o.Epoch == c.Epoch && o.Node == c.Primary.Node {
+	for _, o := range slices.Backward(d.g.Orders) {
+		if o.Epoch == c.Epoch && o.Node == c.Primary.Node {
 			return o.Timeline
 		}
 	}

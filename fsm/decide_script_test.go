@@ -20,8 +20,10 @@ import (
 //	show                  the nodes, the record and what Explain says
 func TestDecideScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/decide", func(t *testing.T, path string) {
+		t.Helper()
 		var s *script
 		datadriven.RunTest(t, path, func(t *testing.T, td *datadriven.TestData) string {
+			t.Helper()
 			if td.Cmd == "group" {
 				n := 0
 				td.MaybeScanArgs(t, "n", &n)
@@ -42,17 +44,16 @@ func TestDecideScripts(t *testing.T) {
 type script struct {
 	t *testing.T
 	*world
-	out     strings.Builder
-	record  string
-	phase   string
-	answers []Answer
+	out    strings.Builder
+	record string
+	phase  string
 }
 
 func (s *script) run(td *datadriven.TestData) string {
 	s.out.Reset()
 	switch td.Cmd {
 	case "do":
-		for _, line := range strings.Split(td.Input, "\n") {
+		for line := range strings.SplitSeq(td.Input, "\n") {
 			s.act(strings.Fields(line))
 		}
 		s.hear()

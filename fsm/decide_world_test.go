@@ -50,7 +50,6 @@ type body struct {
 	record   Record
 	streams  bool // follows its upstream now
 	gone     map[NodeID]Instant
-	old      bool // its vote is not to be refreshed
 }
 
 func newWorld(n int) *world {

@@ -198,7 +198,7 @@ func ifLost(g Group, now Instant, lost NodeID) string {
 	case !d.serves(d.node(cur.Primary.Node)):
 		return d.oneFewer(lost)
 	}
-	return withoutStandby(g, now, lost, cur)
+	return withoutStandby(g, now, lost)
 }
 
 // oneFewer is what the loss of a standby does to an election that is under way, or needed.
@@ -306,7 +306,7 @@ func reasons(refused []Refusal) string {
 	return strings.Join(out, "; ")
 }
 
-func withoutStandby(g Group, now Instant, lost NodeID, cur Configuration) string {
+func withoutStandby(g Group, now Instant, lost NodeID) string {
 	c, then := later(g, now, lost)
 	// A change may take several settled steps; let the primary settle each.
 	for range 4 {

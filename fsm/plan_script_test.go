@@ -165,10 +165,9 @@ func filesIn(s Step) string {
 	if s.Files.Upstream != nil {
 		text += fmt.Sprintf("upstream %d ", s.Files.Upstream.Node)
 	}
-	switch c := s.Files.Configuration; {
-	case c == nil:
+	if c := s.Files.Configuration; c == nil {
 		text += "closed"
-	default:
+	} else {
 		text += fmt.Sprintf("k=%d", c.K)
 	}
 	if s.Files.Gate {

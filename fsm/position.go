@@ -1,6 +1,9 @@
 package fsm
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // Position says how far a node's log reaches. It is ordered as Raft orders (term, index): first by the epoch of the
 // timeline that the last record belongs to, then by LSN; an older timeline beyond the fork is behind, whatever its LSN (S6).
@@ -66,9 +69,9 @@ type Orders []Order
 
 // Epoch returns the epoch in which the timeline was ordered; 0, older than any, for one that was never ordered by this group.
 func (o Orders) Epoch(tli Timeline) uint64 {
-	for i := len(o) - 1; i >= 0; i-- {
-		if o[i].Timeline == tli {
-			return o[i].Epoch
+	for _, order := range slices.Backward(o) {
+		if order.Timeline == tli {
+			return order.Epoch
 		}
 	}
 	return 0

@@ -252,7 +252,7 @@ func TestCreate_RefusedLeavesNothing(t *testing.T) {
 		}
 	}
 	gone("the name is taken")
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", cfg.Port)) //nolint:noctx // answered by the kernel at once
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", cfg.Port))
 	if err != nil {
 		t.Fatal(err)
 	}

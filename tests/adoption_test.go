@@ -219,7 +219,7 @@ func TestCreateInterrupted(t *testing.T) {
 	pause := func(n *cluster.Node, most time.Duration) {
 		t.Helper()
 		select {
-		case <-time.After(time.Duration(rand.Int64N(int64(most)))): //nolint:gosec // a moment to strike, not a secret
+		case <-time.After(time.Duration(rand.Int64N(int64(most)))):
 		case <-t.Context().Done():
 		}
 		n.KillKeeper()

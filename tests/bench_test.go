@@ -47,6 +47,7 @@ func BenchmarkGap(b *testing.B) {
 }
 
 func benchmarkGaps(b *testing.B, nodes int) {
+	b.Helper()
 	c := cluster.New(b)
 	c.Lab.NeedLinks()
 	c.AddAll([]string{"n1", "n2", "n3"}[:nodes]...)

@@ -71,7 +71,7 @@ func TestInputOfMonitors(t *testing.T) {
 // listen runs a server that answers each connection with talk.
 func listen(t *testing.T, talk func(net.Conn)) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // answered by the kernel at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestInputOfMachines(t *testing.T) {
 
 	t.Log("a data directory that others can read")
 	byHand(t, n2, "--data-checksums")
-	if err := os.Chmod(n2.PGDATA(), 0o755); err != nil { //nolint:gosec // what is tested
+	if err := os.Chmod(n2.PGDATA(), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	before := inventory(t, n2.PGDATA())
@@ -154,7 +154,7 @@ func TestInputOfMachines(t *testing.T) {
 		return
 	}
 	t.Log("root is refused, and told as whom to run")
-	cmd := exec.CommandContext(t.Context(), filepath.Join(c.Lab.Dir(), "autoctl"), "run", "--pgdata", n1.PGDATA()) //nolint:gosec // ours
+	cmd := exec.CommandContext(t.Context(), filepath.Join(c.Lab.Dir(), "autoctl"), "run", "--pgdata", n1.PGDATA())
 	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(n1.Dir, "config"), "XDG_DATA_HOME="+filepath.Join(n1.Dir, "share"))
 	out, err := cmd.CombinedOutput()
 	if err == nil || cmd.ProcessState.ExitCode() != cluster.ExitPrecondition {

@@ -124,7 +124,7 @@ func damage(t *testing.T, dir, name, text string) {
 	if err := os.Rename(path, path+".good"); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // whoever runs the daemon reads it
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -132,12 +132,12 @@ func (l *loaded) settleSSL() error {
 const selfSignLookup = 5 * time.Second
 
 // selfSign makes the certificate for the host, once its name is settled.
-func (l *loaded) selfSign(now time.Time) error {
+func (l *loaded) selfSign(ctx context.Context, now time.Time) error {
 	if l.SSL.Source != sslSelfSigned {
 		return nil
 	}
 	hosts := []string{l.Node.Hostname, "localhost", "127.0.0.1", "::1"}
-	ctx, cancel := context.WithTimeout(context.Background(), selfSignLookup)
+	ctx, cancel := context.WithTimeout(ctx, selfSignLookup)
 	defer cancel()
 	if addrs, err := net.DefaultResolver.LookupHost(ctx, l.Node.Hostname); err == nil {
 		hosts = append(hosts, addrs...)

@@ -95,7 +95,7 @@ func (a *app) makeMonitor(ctx context.Context, l *loaded, andRun bool) (err erro
 	if err := l.settlePassword(); err != nil {
 		return err
 	}
-	if err := l.selfSign(time.Now()); err != nil {
+	if err := l.selfSign(ctx, time.Now()); err != nil {
 		return err
 	}
 	if err := l.check(); err != nil {
@@ -253,7 +253,7 @@ func (a *app) makePostgres(ctx context.Context, l *loaded, andRun bool) error {
 	}
 	if andRun && l.goesOn(ctx) {
 		a.say("The monitor cannot be reached; the node is registered and goes on.")
-		return l.keep()
+		return l.keep(ctx)
 	}
 	client, err := a.dialPatiently(ctx, l.Monitor.URI, andRun)
 	if err != nil {
@@ -269,15 +269,15 @@ func (a *app) makePostgres(ctx context.Context, l *loaded, andRun bool) error {
 	l.set("node.name", l.Node.Name)
 	l.set("node.hostname", l.Node.Hostname)
 	l.set("node.group", strconv.Itoa(l.Node.Group))
-	if err := l.keep(); err != nil {
+	if err := l.keep(ctx); err != nil {
 		return err
 	}
 	return a.tellCreated(l, made, andRun)
 }
 
 // keep makes what belongs to the configuration and writes it down.
-func (l *loaded) keep() error {
-	if err := l.selfSign(time.Now()); err != nil {
+func (l *loaded) keep(ctx context.Context) error {
+	if err := l.selfSign(ctx, time.Now()); err != nil {
 		return err
 	}
 	return writeConfig(configPath(l.PostgreSQL.PGData), l)

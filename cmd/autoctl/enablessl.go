@@ -84,7 +84,7 @@ func (a *app) changeSSL(ctx context.Context, t *target, values map[string]string
 	if values["ssl.source"] == sslSelfSigned {
 		next := *l
 		next.SSL.Source = sslSelfSigned
-		if err := next.selfSign(time.Now()); err != nil {
+		if err := next.selfSign(ctx, time.Now()); err != nil {
 			return err
 		}
 		dir := configDir(l.PostgreSQL.PGData)

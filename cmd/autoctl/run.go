@@ -52,7 +52,7 @@ func (a *app) runDaemon(ctx context.Context, dir string) error {
 		if err := notRoot(dir); err != nil {
 			return err
 		}
-		if err := l.selfSign(time.Now()); err != nil {
+		if err := l.selfSign(ctx, time.Now()); err != nil {
 			return err
 		}
 		if err := l.check(); err != nil {
@@ -102,7 +102,7 @@ func (a *app) runKeeper(ctx context.Context, l *loaded, log zerolog.Logger) erro
 	service, err := keeper.Open(ctx, keeper.Options{
 		Config: l.keeperConfig(), Log: log, Software: version,
 		Reload: func() (keeper.Config, error) {
-			next, err := reloaded(dir)
+			next, err := reloaded(ctx, dir)
 			if err != nil {
 				return keeper.Config{}, err
 			}
@@ -133,12 +133,12 @@ func (a *app) runKeeper(ctx context.Context, l *loaded, log zerolog.Logger) erro
 }
 
 // reloaded reads the configuration again and makes what belongs to it.
-func reloaded(dir string) (*loaded, error) {
+func reloaded(ctx context.Context, dir string) (*loaded, error) {
 	l, err := load(configPath(dir), nil, false)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.selfSign(time.Now()); err != nil {
+	if err := l.selfSign(ctx, time.Now()); err != nil {
 		return nil, err
 	}
 	return l, l.check()

@@ -81,8 +81,8 @@ func (m *monitorDaemon) stop(mode daemon.StopMode) {
 	}
 }
 
-func (m *monitorDaemon) reload(context.Context) error {
-	next, err := reloaded(m.dir)
+func (m *monitorDaemon) reload(ctx context.Context) error {
+	next, err := reloaded(ctx, m.dir)
 	if err != nil {
 		return err
 	}

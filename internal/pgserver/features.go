@@ -12,67 +12,67 @@ const (
 // Supported says whether autoctl runs servers of this version.
 func (v Version) Supported() bool { return v.Major >= MinMajor && v.Major <= MaxMajor }
 
-// RewindConfigFile: pg_rewind has --config-file, needed where postgresql.conf
+// RewindConfigFile says that pg_rewind has --config-file, needed where postgresql.conf
 // is outside the data directory (15).
 func (v Version) RewindConfigFile() bool { return v.Major >= 15 }
 
-// RewindReadsNewTimeline: pg_rewind looks at the newest timeline of a server
+// RewindReadsNewTimeline says that pg_rewind looks at the newest timeline of a server
 // rather than at that of its last checkpoint, so that it works right after a
 // promotion (16). Before, a rejoiner waits for the new primary's first
 // checkpoint (S22).
 func (v Version) RewindReadsNewTimeline() bool { return v.Major >= 16 }
 
-// ReloadsRestoreCommand: restore_command changes by reload (14).
+// ReloadsRestoreCommand says that restore_command changes by reload (14).
 func (v Version) ReloadsRestoreCommand() bool { return v.Major >= 14 }
 
-// RecoveryInitSyncMethod: recovery_init_sync_method exists (14).
+// RecoveryInitSyncMethod says that recovery_init_sync_method exists (14).
 func (v Version) RecoveryInitSyncMethod() bool { return v.Major >= 14 }
 
-// PausesOnLowSettings: a standby whose max_connections and the like fall below
+// PausesOnLowSettings says that a standby whose max_connections and the like fall below
 // the primary's pauses replay (14) instead of stopping (13).
 func (v Version) PausesOnLowSettings() bool { return v.Major >= 14 }
 
-// IdleSlotTimeout: idle_replication_slot_timeout exists (18) and must be 0, or
+// IdleSlotTimeout says that idle_replication_slot_timeout exists (18) and must be 0, or
 // it invalidates the slots of standbys that are away.
 func (v Version) IdleSlotTimeout() bool { return v.Major >= 18 }
 
-// SyncReplicationSlots: sync_replication_slots and synchronized_standby_slots
+// SyncReplicationSlots says that sync_replication_slots and synchronized_standby_slots
 // exist (17).
 func (v Version) SyncReplicationSlots() bool { return v.Major >= 17 }
 
-// ClientConnectionCheck: client_connection_check_interval exists (14).
+// ClientConnectionCheck says that client_connection_check_interval exists (14).
 func (v Version) ClientConnectionCheck() bool { return v.Major >= 14 }
 
-// ReceiverFlushedLSN: pg_stat_wal_receiver has written_lsn and flushed_lsn
+// ReceiverFlushedLSN says that pg_stat_wal_receiver has written_lsn and flushed_lsn
 // instead of received_lsn (13, that is, always among supported versions).
 func (v Version) ReceiverFlushedLSN() bool { return v.Major >= 13 }
 
-// ReadAllData: roles pg_read_all_data and pg_write_all_data exist (14).
+// ReadAllData says that roles pg_read_all_data and pg_write_all_data exist (14).
 func (v Version) ReadAllData() bool { return v.Major >= 14 }
 
-// CheckpointRole: pg_checkpoint lets a role without superuser checkpoint (15).
+// CheckpointRole says that pg_checkpoint lets a role without superuser checkpoint (15).
 func (v Version) CheckpointRole() bool { return v.Major >= 15 }
 
-// GrantSetOnParameters: GRANT SET ON PARAMETER exists (15).
+// GrantSetOnParameters says that GRANT SET ON PARAMETER exists (15).
 func (v Version) GrantSetOnParameters() bool { return v.Major >= 15 }
 
-// BackupStartFunction: base backups are started with pg_backup_start (15), not
+// BackupStartFunction says that base backups are started with pg_backup_start (15), not
 // pg_start_backup.
 func (v Version) BackupStartFunction() bool { return v.Major >= 15 }
 
-// HBAIncludes: pg_hba.conf has include directives and regular expressions for
+// HBAIncludes says that pg_hba.conf has include directives and regular expressions for
 // users and databases (16).
 func (v Version) HBAIncludes() bool { return v.Major >= 16 }
 
-// ChecksumsByDefault: initdb turns data checksums on unless told otherwise
+// ChecksumsByDefault says that initdb turns data checksums on unless told otherwise
 // (18); before, it has to be asked.
 func (v Version) ChecksumsByDefault() bool { return v.Major >= 18 }
 
-// InitDBSet: initdb has -c name=value (16).
+// InitDBSet says that initdb has -c name=value (16).
 func (v Version) InitDBSet() bool { return v.Major >= 16 }
 
-// SyncFlagRaceFixed: the minor release in which a starting server knows its
-// synchronous standbys before it admits the first commit (fix of April 2025).
+// SyncFlagRaceFixed says that a starting server knows its synchronous standbys
+// before it admits the first commit (fixed in minor releases of April 2025).
 // Before it, clients must be kept out until a backend has been seen waiting, or
 // a checkpoint has ended, after the start (S2).
 func (v Version) SyncFlagRaceFixed() bool {

@@ -118,7 +118,7 @@ func removeSocketLock(f PIDFile) error {
 	path := filepath.Join(f.SocketDir, fmt.Sprintf(".s.PGSQL.%d.lock", f.Port))
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil // gone, or another user's
+		return nil //nolint:nilerr // gone, or another user's
 	}
 	lines := strings.SplitN(string(data), "\n", 3)
 	if len(lines) < 3 || strings.TrimSpace(lines[0]) != strconv.Itoa(f.PID) || lines[1] != f.DataDir {

@@ -206,7 +206,7 @@ func TestServerOutlivesItsStarter(t *testing.T) {
 		must(t, err)
 		_, err = p.WaitReady(within(t))
 		must(t, err)
-		fmt.Println("ready")
+		fmt.Fprintln(os.Stdout, "ready")
 		select {}
 	}
 	s := pgtest.New(t, nil)

@@ -228,12 +228,12 @@ func (s Staging) DiscardOld() error {
 func removeOldWAL(old, dataDir string) error {
 	was, err := os.Readlink(filepath.Join(old, "pg_wal"))
 	if err != nil {
-		return nil // not a link
+		return nil //nolint:nilerr // not a link
 	}
 	is, _ := os.Readlink(filepath.Join(dataDir, "pg_wal"))
 	entries, err := os.ReadDir(was)
 	if err != nil {
-		return nil // gone already
+		return nil //nolint:nilerr // gone already
 	}
 	for _, e := range entries {
 		path := filepath.Join(was, e.Name())
@@ -249,11 +249,11 @@ func removeOldWAL(old, dataDir string) error {
 func removeVersionDirs(location, old string) error {
 	major, err := os.ReadFile(filepath.Join(old, "PG_VERSION"))
 	if err != nil {
-		return nil // not PostgreSQL's: leave everything alone
+		return nil //nolint:nilerr // not PostgreSQL's: leave everything alone
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(string(major)))
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // the same
 	}
 	versions, err := versionDirs(location)
 	for _, v := range versions {

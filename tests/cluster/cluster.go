@@ -41,7 +41,10 @@ type Cluster struct {
 }
 
 // New makes a laboratory with a running monitor in it.
-func New(t testing.TB) *Cluster { return NewWith(t, Setup{}) }
+func New(t testing.TB) *Cluster {
+	t.Helper()
+	return NewWith(t, Setup{})
+}
 
 // NewWith is New for a setup of its own.
 func NewWith(t testing.TB, setup Setup) *Cluster {

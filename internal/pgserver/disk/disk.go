@@ -261,7 +261,7 @@ func Free(path string) (int64, error) {
 	if err := unix.Statfs(existing, &st); err != nil {
 		return 0, fmt.Errorf("statfs %s: %w", existing, err)
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // its type differs between platforms
 }
 
 // Device identifies the file system that holds path (or its nearest existing

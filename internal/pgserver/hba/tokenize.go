@@ -38,19 +38,19 @@ func Tokenize(file []byte) []Line {
 	physical := splitLines(file)
 	for i := 0; i < len(physical); {
 		l := Line{Number: number}
-		var text string
+		var raw, text strings.Builder
 		for {
-			l.Raw += string(physical[i])
+			raw.Write(physical[i])
 			part := strings.TrimRight(string(physical[i]), "\r\n")
 			i++
 			number++
 			continued, ok := strings.CutSuffix(part, `\`)
-			text += continued
+			text.WriteString(continued)
 			if !ok || i == len(physical) {
 				break
 			}
 		}
-		l.Fields = fields(text)
+		l.Raw, l.Fields = raw.String(), fields(text.String())
 		lines = append(lines, l)
 	}
 	return lines

@@ -156,7 +156,7 @@ func leave(conn net.Conn) {
 
 func errorAnswer(body []byte) Result {
 	r := Result{Connected: true, Status: Alive}
-	for _, field := range strings.Split(string(body), "\x00") {
+	for field := range strings.SplitSeq(string(body), "\x00") {
 		if field == "" {
 			continue
 		}

@@ -55,7 +55,7 @@ func TestServer(t *testing.T) {
 		}
 	}
 	s.Stop(pgserver.StopFast)
-	for _, l := range strings.Split(noise(t, s), "\n") {
+	for l := range strings.SplitSeq(noise(t, s), "\n") {
 		if strings.Contains(l, "canceling authentication") {
 			continue // the shutdown met the last probe's process before that had noticed our leave
 		}
