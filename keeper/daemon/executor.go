@@ -85,10 +85,18 @@ func (d *Daemon) advance(ctx context.Context, goal fsm.Goal) outcome {
 		d.problem(problemStep, &fsm.Problem{Code: "observe_failed", Text: fmt.Sprintf("observe PostgreSQL: %v", err)})
 		return failed
 	}
-	facts.Fresh = d.freshness(facts.Server)
+	fresh, fell := d.freshness(facts.Server)
+	facts.Fresh = fresh
 	steps := d.Plan(goal, facts)
 	if len(steps) == 0 {
-		return d.reach(goal)
+		out := d.reach(goal)
+		if fell {
+			signal(d.kick) // one report for both
+		}
+		return out
+	}
+	if fell {
+		signal(d.kick)
 	}
 	switch step := steps[0]; step.Kind {
 	case fsm.StepWait, fsm.StepRefuse:

@@ -60,19 +60,18 @@ func (d *Daemon) confirm(goal fsm.Goal, downs int) {
 	}
 }
 
-// freshness returns whether the present goal is confirmed, after taking notice
-// of what the server is now.
-func (d *Daemon) freshness(server fsm.ServerFacts) bool {
+// freshness returns whether the present goal is confirmed, and whether the server was found down now, after taking notice of what it is.
+func (d *Daemon) freshness(server fsm.ServerFacts) (fresh, fell bool) {
 	down := server.Status == fsm.ServerAbsent || server.Status == fsm.ServerStopped || server.Status == fsm.ServerCrashed
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if down && !d.down {
+	fell = down && !d.down
+	if fell {
 		d.downs++
 		d.fresh = false
-		signal(d.kick)
 	}
 	d.down = down
-	return d.fresh || d.monitor == nil
+	return d.fresh || d.monitor == nil, fell
 }
 
 func sameUpstream(a, b *fsm.Upstream) bool {
