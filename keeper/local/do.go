@@ -126,9 +126,6 @@ func (n *Node) start(ctx context.Context, files fsm.Files) error {
 	if n.memory.Get().Asked {
 		n.planned.Store(true) // until it is up, or has ended by itself
 	}
-	if err := n.memory.Update(func(m *fsm.Memory) { m.Started() }); err != nil {
-		return err
-	}
 	// Parameters that this server must match may have been seen only now.
 	r, err := n.put(n.config().DataDir, files)
 	if err != nil {
@@ -138,6 +135,12 @@ func (n *Node) start(ctx context.Context, files fsm.Files) error {
 		return err
 	}
 	n.dropSession(ctx)
+	if err := ctx.Err(); err != nil {
+		return err // told to stop: what is remembered of the last stop stays
+	}
+	if err := n.memory.Update(func(m *fsm.Memory) { m.Started() }); err != nil {
+		return err
+	}
 	p, err := n.launch(ctx, files, r)
 	if err != nil {
 		return err
@@ -158,8 +161,8 @@ func (n *Node) launch(ctx context.Context, files fsm.Files, r rendered) (*pgserv
 	n.starting = false
 	n.fallen.Store(!n.planned.Load())
 	if err != nil {
-		n.planned.Store(false)
-		n.failedStart()
+		n.failedStart() // no server has ended: a stop that was asked for goes on
+
 		return nil, err
 	}
 	n.take(p)

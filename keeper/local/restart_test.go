@@ -1,10 +1,12 @@
 package local_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/autoctl/autoctl/fsm"
 )
@@ -88,4 +90,33 @@ func TestAskedRestartFails(t *testing.T) {
 
 func (m *member) status() fsm.ServerStatus {
 	return m.node.Status(m.t.Context(), m.mem.Get().Goal).Server.Status
+}
+
+// TestAskedRestartBrokenOff: a start that is broken off for another stop leaves what is known of the last one: nothing has crashed.
+func TestAskedRestartBrokenOff(t *testing.T) {
+	g := newGroup(t, 1)
+	a := g.members[0]
+	first := g.serve(a, 0)
+	first.State, first.Peers = fsm.StateSingle, nil
+	g.reach(a, first)
+	goal := a.mem.Get().Goal
+	for wait := time.Duration(0); wait < 60*time.Millisecond; wait += 3 * time.Millisecond {
+		told := a.while(func() {
+			if err := a.node.Do(g.ctx, goal, fsm.Step{Kind: fsm.StepStopFast}); err != nil {
+				t.Error(err)
+			}
+			f, err := a.node.Observe(g.ctx, goal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := fsm.Wanted(goal, f)
+			ctx, cancel := context.WithTimeout(g.ctx, wait)
+			defer cancel()
+			_ = a.node.Do(ctx, goal, fsm.Step{Kind: fsm.StepStart, Files: &files}) // broken off somewhere
+		})
+		if told[fsm.ServerCrashed] {
+			t.Fatalf("broken off after %v, reports told %v", wait, told)
+		}
+		g.finish(a)
+	}
 }
