@@ -19,6 +19,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/autoctl/autoctl/internal/pgserver/disk"
 )
@@ -109,21 +110,38 @@ func ReadInclude(dataDir string) (Params, error) {
 //
 // It is an `include`, not an `include_if_exists`: a server without our file
 // must not start (S8).
+//
+// A file that somebody else is writing is left alone: [disk.ErrChanged].
 func EnsureInclude(configFile, includePath string) (changed bool, err error) {
-	data, err := os.ReadFile(configFile)
+	data, err := readEdited(configFile)
 	if err != nil {
-		return false, fmt.Errorf("read configuration: %w", err)
+		return false, err
 	}
-	return disk.WriteFile(configFile, withInclude(data, includePath), 0o600)
+	return disk.ReplaceFile(configFile, data, withInclude(data, includePath), 0o600)
+}
+
+// settling is for how long an empty file is taken for one that an editor has just emptied and is about to write.
+const settling = 2 * time.Second
+
+// readEdited reads a file that people edit. Many editors empty it first: what is made of an empty file would take the place of theirs.
+func readEdited(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	if st, err := os.Stat(path); len(data) == 0 && (err != nil || time.Since(st.ModTime()) < settling) {
+		return nil, fmt.Errorf("%s is empty: %w", path, disk.ErrChanged)
+	}
+	return data, nil
 }
 
 // RemoveInclude takes our line out again.
 func RemoveInclude(configFile, includePath string) (changed bool, err error) {
-	data, err := os.ReadFile(configFile)
+	data, err := readEdited(configFile)
 	if err != nil {
-		return false, fmt.Errorf("read configuration: %w", err)
+		return false, err
 	}
-	return disk.WriteFile(configFile, join(withoutInclude(parse(data), includePath)), 0o600)
+	return disk.ReplaceFile(configFile, data, join(withoutInclude(parse(data), includePath)), 0o600)
 }
 
 const includeComment = " # autoctl's settings: must stay last"
@@ -156,9 +174,8 @@ func isOurInclude(l line, path string) bool {
 
 // StripAuto removes the named parameters from a data directory's
 // postgresql.auto.conf, keeps the rest byte for byte, and returns the names it
-// removed (each once, sorted). It must run while no server of the directory
-// does, or under a lock that keeps ALTER SYSTEM out. A missing file holds
-// nothing.
+// removed (each once, sorted). What ALTER SYSTEM changes meanwhile is left
+// alone: [disk.ErrChanged]. A missing file holds nothing.
 func StripAuto(dataDir string, names []string) (removed []string, err error) {
 	path := filepath.Join(dataDir, "postgresql.auto.conf")
 	data, err := os.ReadFile(path)
@@ -179,7 +196,7 @@ func StripAuto(dataDir string, names []string) (removed []string, err error) {
 		return nil, nil
 	}
 	sort.Strings(removed)
-	_, err = disk.WriteFile(path, join(kept), 0o600)
+	_, err = disk.ReplaceFile(path, data, join(kept), 0o600)
 	return removed, err
 }
 
