@@ -76,7 +76,7 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 		err = s.assemble(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.Close()) //nolint:contextcheck // it waits for nobody
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -313,7 +313,7 @@ func (s *Service) switchMonitor(ctx context.Context, uri string) (monitorapi.Reg
 			return reg, err
 		}
 		if reg, err = Replace(ctx, cfg, s.store, s.systemID(), client); err != nil {
-			client.Close() //nolint:contextcheck // it waits for nobody
+			client.Close()
 			return reg, err
 		}
 	}
@@ -327,7 +327,7 @@ func (s *Service) switchMonitor(ctx context.Context, uri string) (monitorapi.Reg
 		s.daemon.UseMonitor(client)
 	}
 	if former != nil {
-		former.Close() //nolint:contextcheck // it waits for nobody
+		former.Close()
 	}
 	return reg, nil
 }

@@ -25,7 +25,7 @@ type app struct {
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw}
-	root := newRoot(a)
+	root := newRoot(a) //nolint:contextcheck // commands get their context from cobra
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)

@@ -47,7 +47,7 @@ func Dial(ctx context.Context, uri string, opts Options) (*Client, error) {
 		return nil, err
 	}
 	if _, err := c.Hello(ctx); err != nil {
-		c.Close() //nolint:contextcheck // there is nothing to wait for in Close
+		c.Close()
 		return nil, err
 	}
 	return c, nil

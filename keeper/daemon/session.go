@@ -26,7 +26,7 @@ func (d *Daemon) listening(ctx context.Context) error {
 		if d.listen(ctx, m) {
 			pause = firstReconnect
 		}
-		nap(ctx, pause/2+rand.N(pause/2+1), d.swap) //nolint:gosec // jitter
+		nap(ctx, pause/2+rand.N(pause/2+1), d.swap)
 		pause = min(pause*2, lastReconnect)
 	}
 	return nil

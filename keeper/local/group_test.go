@@ -241,7 +241,7 @@ func (m *member) once(ctx context.Context) []fsm.Step {
 	m.t.Logf("node %d, %s: %s (%s): %v in %v", m.id, goal.State, first.Kind, first.Reason, err, time.Since(began).Round(time.Millisecond))
 	if death := fmt.Sprint(goal.Seq, first.Kind); m.dies != nil && !m.dies[death] {
 		m.dies[death] = true
-		m.restartKeeper() //nolint:contextcheck // closing has a deadline of its own
+		m.restartKeeper()
 	}
 	return steps
 }
