@@ -18,6 +18,7 @@ import (
 //	do                    actions, one a line; then every node reports and Decide is asked once
 //	run [rounds=30]       until nothing changes: every node obeys and reports, Decide is asked
 //	show                  the nodes, the record and what Explain says
+//	commits               what a client would see now that commits on each node that is not read-only
 func TestDecideScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/decide", func(t *testing.T, path string) {
 		t.Helper()
@@ -64,6 +65,8 @@ func (s *script) run(td *datadriven.TestData) string {
 		s.toRest(rounds)
 	case "show":
 		s.show()
+	case "commits":
+		s.commits()
 	default:
 		s.t.Fatalf("unknown directive %q", td.Cmd)
 	}
@@ -207,6 +210,18 @@ func (s *script) show() {
 	s.out.WriteString(Explain(s.g, s.now).Text() + "\n")
 	if !reflect.DeepEqual(before, s.g) {
 		s.t.Error("Explain changed its input")
+	}
+}
+
+// commits tells what clients would see: that is what P1 and P2 are about, whatever roles are called.
+func (s *script) commits() {
+	for _, b := range s.sorted() {
+		switch {
+		case s.acks(b):
+			fmt.Fprintf(&s.out, "%s: acknowledged\n", s.name(b.id))
+		case b.writable():
+			fmt.Fprintf(&s.out, "%s: waits\n", s.name(b.id))
+		}
 	}
 }
 
