@@ -100,7 +100,7 @@ func (w *World) events(list []event) []event {
 			list = append(list, event{evForce, 0, 0})
 		}
 	}
-	return slices.DeleteFunc(list, func(e event) bool { return !w.opt.tries(e.kind) })
+	return w.opt.bounded(list)
 }
 
 func (w *World) faultEvents(list []event) []event {
@@ -121,7 +121,7 @@ func (w *World) apply(e event) bool {
 	a, b := int(e.a), int(e.b)
 	ok := false
 	defer func() { w.resting = unasked }()
-	if e.kind.timed() && w.opt.Prompt && !w.idle() && !w.disturb() {
+	if e.kind.timed() && w.opt.Prompt && !w.idle() && (!w.opt.tries(e) || !w.disturb()) {
 		return false
 	}
 	switch {
@@ -262,7 +262,10 @@ func (w *World) obey(n int) bool {
 // take makes a goal the keeper's own.
 func (w *World) take(h *host, m *fsm.Memory) {
 	if was := h.mem.Goal; was.State != m.Goal.State || was.Configuration != nil && m.Goal.Configuration != nil && was.Configuration.Seq != m.Goal.Configuration.Seq {
-		h.prior, h.disk = &was, h.mem
+		h.prior = &was
+	}
+	if h.mem.Reached == h.mem.Goal.Stamp && (h.mem.State.Serves() || h.mem.State == fsm.StateSecondary) {
+		h.disk = h.mem
 	}
 	h.mem = m
 	h.crashes, h.checked, h.deadline, h.stuck, h.silent = 0, false, false, false, false
@@ -519,7 +522,9 @@ func (w *World) off(n int) {
 	h.crashes, h.checked, h.deadline, h.stuck, h.silent = 0, false, false, false, false
 	w.forget(h)
 	if w.opt.breaks(staleConf) {
+		standby := h.files.standby // a file of its own
 		h.files = h.before
+		h.files.standby = standby
 	}
 	for i := range w.n {
 		if int(w.hosts[i].rcv) == n {

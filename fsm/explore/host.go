@@ -57,7 +57,7 @@ type host struct {
 	copied  wal // the staging copy
 	files   files
 	before  files        // the files before the last configure, for staleConf
-	disk    *fsm.Memory  // the memory before the last goal, for forgetful
+	disk    *fsm.Memory  // the memory when the node was last at rest in service, for forgetful
 	control fsm.Timeline // of the latest checkpoint
 	clean   bool         // shut down cleanly
 	ruled   bool         // it last ran read-write: recovering it writes to its log

@@ -2,6 +2,7 @@ package explore
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/autoctl/autoctl/fsm"
@@ -32,8 +33,8 @@ type Options struct {
 	// Heal asks for P3 in every state; it is the larger half of the work.
 	Heal bool
 
-	// only, when set, are the faults and commands that may happen, a bit for each kind; timers that end early may always happen.
-	only uint64
+	// only, when set, are the faults, their ends and the commands that may happen, and the timers that may end early at the price of a fault.
+	only []event
 
 	// broken says which rules of the world around Decide and Plan are broken; decide and plan replace the real ones.
 	broken broken
@@ -50,8 +51,19 @@ func (o Options) String() string {
 	return s
 }
 
-// tries reports whether events of that kind may happen.
-func (o *Options) tries(k kind) bool { return o.only == 0 || k <= evCommit || o.only&(1<<k) != 0 }
+// tries reports whether the event may happen, or, of a timer, whether it may come early.
+func (o *Options) tries(e event) bool { return o.only == nil || slices.Contains(o.only, e) }
+
+// bounded leaves out what may not happen.
+func (o *Options) bounded(list []event) []event {
+	if o.only == nil {
+		return list
+	}
+	return slices.DeleteFunc(list, func(e event) bool {
+		free := e.kind < evReturn || e.kind == evCommit
+		return !free && !o.tries(e)
+	})
+}
 
 func (o *Options) defaults() {
 	if o.decide == nil {
