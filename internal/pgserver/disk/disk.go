@@ -122,20 +122,37 @@ func writeFile(path string, data []byte, perm fs.FileMode, check func(real strin
 	if err != nil {
 		return false, fmt.Errorf("create temporary file beside %s: %w", real, err)
 	}
-	defer func() { err = errors.Join(err, f.Cleanup()) }()
+	end := f.Cleanup
+	defer func() { err = errors.Join(err, end()) }()
 	keepOwner(f.File, real)
 	if _, err := f.Write(data); err != nil {
 		return false, fmt.Errorf("write file: %w", err)
 	}
-	if check != nil {
-		if err := errors.Join(f.Sync(), check(real)); err != nil {
+	if check == nil {
+		if err := f.CloseAtomicallyReplace(); err != nil {
+			return false, fmt.Errorf("replace file: %w", err)
+		}
+	} else {
+		if err := renameChecked(f.File, real, check); err != nil {
 			return false, err
 		}
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return false, fmt.Errorf("replace file: %w", err)
+		end = f.Close
 	}
 	return true, syncName(real, func(err error) error { return known.note(real, err) })
+}
+
+// renameChecked puts a temporary file into its place with nothing between the check and that: the sync, which takes long, comes before.
+func renameChecked(f *os.File, to string, check func(string) error) error {
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync file: %w", err)
+	}
+	if err := check(to); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), to); err != nil {
+		return fmt.Errorf("replace file: %w", err)
+	}
+	return nil
 }
 
 func syncFile(path string) error {
