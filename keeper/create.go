@@ -128,6 +128,9 @@ func decide(ctx context.Context, cfg Config, s survey) (Config, error) {
 		}
 		if cfg.SocketDir == "" {
 			cfg.SocketDir = s.running.SocketDir // that is where it can be reached
+		} else if elsewhere(*s.running, cfg) {
+			return cfg, refuse(CodePort, nil, fmt.Sprintf("give --pghost %s, or stop the server first", s.running.SocketDir),
+				"the server that runs on %s has its socket in %s, not in %s", cfg.PGData, s.running.SocketDir, cfg.SocketDir)
 		}
 	} else if err := checkPort(ctx, cfg.Port); err != nil {
 		return cfg, err

@@ -107,17 +107,30 @@ func TestCreate_Existing(t *testing.T) {
 	}
 }
 
-// TestCreate_Running: a running server keeps running, on its port.
+// TestCreate_Running: a running server keeps running, on its port and with its socket.
 func TestCreate_Running(t *testing.T) {
 	s := pgtest.NewStarted(t, nil)
 	cfg, r := config(t), &registrar{}
-	cfg.PGData = s.DataDir
+	cfg.PGData, cfg.SocketDir = s.DataDir, s.SocketDir
 	if _, _, err := create(t, cfg, r); code(err) != keeper.CodePort {
 		t.Errorf("another port: %v", err)
 	}
-	cfg.Port = s.Port
-	if _, _, err := create(t, cfg, r); err != nil {
+	cfg.Port, cfg.SocketDir = s.Port, pgtest.TempDir(t)
+	if _, _, err := create(t, cfg, r); code(err) != keeper.CodePort || !strings.Contains(err.Error(), s.SocketDir) {
+		t.Errorf("another socket: %v", err)
+	}
+	cfg.SocketDir = ""
+	made, _, err := create(t, cfg, r)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if made.Config.SocketDir != s.SocketDir {
+		t.Errorf("the server's socket is in %s, the configuration says %q", s.SocketDir, made.Config.SocketDir)
+	}
+	cfg = made.Config
+	cfg.SocketDir = pgtest.TempDir(t)
+	if _, err := keeper.Open(t.Context(), keeper.Options{Config: cfg}); code(err) != keeper.CodePort {
+		t.Errorf("run with another socket: %v", err)
 	}
 	if !s.Process.Running() {
 		t.Error("the server was stopped")

@@ -84,7 +84,7 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 // assemble makes the parts that the configuration describes.
 func (s *Service) assemble(ctx context.Context) error {
 	o := s.opts
-	if err := samePort(o.Config); err != nil {
+	if err := sameAddress(o.Config); err != nil {
 		return err
 	}
 	var monitor daemon.Monitor
@@ -105,20 +105,42 @@ func (s *Service) assemble(ctx context.Context) error {
 	return nil
 }
 
-// samePort refuses to take over a server that listens elsewhere than the
+// sameAddress refuses to take over a server that listens elsewhere than the
 // configuration says: it could not be talked to.
-func samePort(cfg Config) error {
+func sameAddress(cfg Config) error {
 	p, err := pgserver.Adopt(cfg.PGData)
 	if err != nil {
-		return nil // none runs: its start will have the configured port
+		return nil // none runs: its start will have the configured port and socket
 	}
 	defer func() { _ = p.Close() }()
 	f, err := pgserver.ReadPIDFile(cfg.PGData)
-	if err != nil || f.Port == 0 || f.Port == cfg.Port {
+	if err != nil || f.Port == 0 {
 		return nil // it has not said where it listens: then it was started over our files
 	}
-	return refuse(CodePort, nil, fmt.Sprintf("set the port back to %d, or stop the server first: pg_ctl stop -D %s", f.Port, cfg.PGData),
-		"the server that runs on %s listens on port %d, and the configuration says %d", cfg.PGData, f.Port, cfg.Port)
+	const stop = "or stop the server first: pg_ctl stop -D "
+	if f.Port != cfg.Port {
+		return refuse(CodePort, nil, fmt.Sprintf("set the port back to %d, %s%s", f.Port, stop, cfg.PGData),
+			"the server that runs on %s listens on port %d, and the configuration says %d", cfg.PGData, f.Port, cfg.Port)
+	}
+	if elsewhere(f, cfg) {
+		return refuse(CodePort, nil, fmt.Sprintf("autoctl config set postgresql.socket_directory %s, %s%s", f.SocketDir, stop, cfg.PGData),
+			"the server that runs on %s has its socket in %s, and the configuration says %s", cfg.PGData, f.SocketDir, SocketDir(cfg))
+	}
+	return nil
+}
+
+// elsewhere reports whether a running server's socket is in another directory
+// than the configuration's, whatever links lead there.
+func elsewhere(f pgserver.PIDFile, cfg Config) bool {
+	if f.SocketDir == "" || f.SocketDir == SocketDir(cfg) {
+		return false
+	}
+	theirs, err := os.Stat(f.SocketDir)
+	if err != nil {
+		return true
+	}
+	ours, err := os.Stat(SocketDir(cfg))
+	return err != nil || !os.SameFile(theirs, ours)
 }
 
 // Run runs the node until [Service.Stop], or until ctx ends, which leaves

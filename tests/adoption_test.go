@@ -78,7 +78,9 @@ func TestAdoption(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t)
 	n1 := c.Place("n1")
-	byHand(t, n1, "--data-checksums", "work_mem = '7MB'", "log_min_duration_statement = 1234")
+	sockets := filepath.Join(n1.Dir, "sockets") // where nobody looks for it
+	n1.MustRun(t, "mkdir", "-m", "0700", sockets)
+	byHand(t, n1, "--data-checksums", "work_mem = '7MB'", "log_min_duration_statement = 1234", "unix_socket_directories = '"+sockets+"'")
 	start(t, n1)
 	n1.SQL("create table precious as select generate_series(1, 1000) as n")
 	n1.SQL("select pg_create_physical_replication_slot('barman', true)")

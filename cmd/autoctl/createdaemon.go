@@ -266,6 +266,8 @@ func (a *app) makePostgres(ctx context.Context, l *loaded, andRun bool) error {
 		return err
 	}
 	l.Node.Name, l.Node.Hostname, l.Node.Group = made.Config.Name, made.Config.Host, made.Config.Group
+	l.PostgreSQL.SocketDirectory = made.Config.SocketDir // that of a running server
+	l.set("postgresql.socket_directory", l.PostgreSQL.SocketDirectory)
 	l.set("node.name", l.Node.Name)
 	l.set("node.hostname", l.Node.Hostname)
 	l.set("node.group", strconv.Itoa(l.Node.Group))

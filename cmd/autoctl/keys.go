@@ -70,7 +70,7 @@ func keys() []key {
 		{name: "postgresql.pgctl", flag: "pgctl", env: "AUTOCTL_PGCTL", def: "", monitor: true, keeper: true,
 			doc: "path of the pg_ctl of the installation to use; empty: the only one installed"},
 		{name: "postgresql.socket_directory", flag: "pghost", env: "AUTOCTL_PGHOST", def: "", monitor: true, keeper: true, check: absoluteOrEmpty,
-			doc: "directory of the Unix socket; empty: /var/run/postgresql where it can be written, else /tmp"},
+			doc: "directory of the Unix socket; empty: that of a running server that is adopted, else /var/run/postgresql where it can be written, else /tmp"},
 		{name: "postgresql.port", flag: "pgport", env: "AUTOCTL_PGPORT", ambient: "PGPORT", def: 5432, monitor: true, keeper: true, check: intBetween(1, 65535), doc: "port of PostgreSQL"},
 		{name: "postgresql.listen", flag: "listen", env: "AUTOCTL_LISTEN", def: "*", monitor: true, keeper: true, check: oneLine, doc: "addresses to listen on (listen_addresses)"},
 		{name: "postgresql.username", flag: "username", env: "AUTOCTL_USERNAME", ambient: "PGUSER", def: "", keeper: true, check: roleName,
