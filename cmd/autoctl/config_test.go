@@ -151,6 +151,28 @@ func TestConfigSet(t *testing.T) {
 	}
 }
 
+// TestConfigSet_Certificates: a path that PostgreSQL would not start with is refused, whatever the source of the certificate.
+func TestConfigSet_Certificates(t *testing.T) {
+	for _, source := range []string{sslOff, sslSelfSigned} {
+		path, pgdata := written(t, strings.Replace(keeperFile, `source: "off"`, "source: \""+source+`"`, 1))
+		if source == sslSelfSigned {
+			cert, key := filepath.Join(filepath.Dir(path), "server.crt"), filepath.Join(filepath.Dir(path), "server.key")
+			if err := changeConfig(path, map[string]string{"ssl.cert_file": cert, "ssl.key_file": key}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, says := range map[string]string{"ssl.cert_file": "autoctl enable ssl", "ssl.key_file": "autoctl enable ssl", "ssl.ca_file": "check certificate", "ssl.crl_file": "check revocation list"} {
+			if source == sslOff && says != "autoctl enable ssl" {
+				continue // without TLS nobody reads them
+			}
+			r := autoctl(t, "config", "set", name, "/nonexistent", "--pgdata", pgdata)
+			if r.code != classConfig.code || !strings.Contains(r.err, says) {
+				t.Errorf("%s, %s: exit %d: %s", source, name, r.code, r.err)
+			}
+		}
+	}
+}
+
 // TestResolved: a data directory has one name, before and after it is made, and however it is reached.
 func TestResolved(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())

@@ -35,24 +35,43 @@ func (l *loaded) check() error {
 	verifies := l.SSL.Mode == "verify-ca" || l.SSL.Mode == "verify-full"
 	bad(verifies && l.SSL.CAFile == "", "ssl.mode (--ssl-mode) is %q, but ssl.ca_file (--ssl-ca-file) is missing: there is nothing to verify against", l.SSL.Mode)
 	bad(l.Auth.Method == "cert" && (l.SSL.Source != sslFiles || l.SSL.CAFile == ""), "auth.method (--auth) is cert, which needs certificates of your own: --ssl-ca-file, --server-cert and --server-key")
-	if l.SSL.Source == sslFiles {
-		f := tlscert.Files{CA: l.SSL.CAFile, CRL: l.SSL.CRLFile, Cert: l.SSL.CertFile, Key: l.SSL.KeyFile}
-		host := ""
-		if l.SSL.Mode == "verify-full" {
-			host = l.Node.Hostname
-		}
-		if err := tlscert.Check(f, host, time.Now()); err != nil {
-			errs = append(errs, err)
-		}
+	if err := l.checkCertificates(time.Now()); err != nil {
+		errs = append(errs, err)
 	}
 	if len(errs) == 0 {
 		return nil
 	}
 	all, hint := errors.Join(errs...), ""
-	if known := classifyLocal(all); known != nil {
+	if own, ok := errors.AsType[*failure](all); ok {
+		hint = own.hint
+	} else if known := classifyLocal(all); known != nil {
 		hint = known.hint
 	}
 	return fail(classConfig, hint, "%w", all)
+}
+
+// checkCertificates finds what would keep PostgreSQL from starting with TLS, or its clients from trusting it.
+func (l *loaded) checkCertificates(now time.Time) error {
+	f := tlscert.Files{CA: l.SSL.CAFile, CRL: l.SSL.CRLFile, Cert: l.SSL.CertFile, Key: l.SSL.KeyFile}
+	ours := tlscert.Files{}
+	switch l.SSL.Source {
+	case sslFiles:
+		host := ""
+		if l.sslMode() == "verify-full" {
+			host = l.Node.Hostname
+		}
+		return tlscert.Check(f, host, now)
+	case sslSelfSigned:
+		ours.Cert, ours.Key = l.selfSigned()
+	}
+	if f.Cert != ours.Cert || f.Key != ours.Key {
+		return fail(classConfig, "certificates of your own: autoctl enable ssl --server-cert FILE --server-key FILE; otherwise leave ssl.cert_file and ssl.key_file as they are",
+			"ssl.cert_file is %q and ssl.key_file %q, but ssl.source is %s, which goes with %q and %q", f.Cert, f.Key, l.SSL.Source, ours.Cert, ours.Key)
+	}
+	if l.SSL.Source == sslSelfSigned {
+		return tlscert.CheckTrust(f)
+	}
+	return nil
 }
 
 func (a *app) configCheck() *cobra.Command {

@@ -117,8 +117,7 @@ func (l *loaded) settleSSL() error {
 		return fail(classUsage, "--ssl-self-signed is easy and keeps the wire private; --ssl-ca-file, --server-cert and --server-key also prove who is who; --no-ssl does without",
 			"choose how TLS is set up: --ssl-self-signed, --server-cert with --server-key, or --no-ssl")
 	case sslSelfSigned:
-		dir := configDir(l.PostgreSQL.PGData)
-		l.SSL.CertFile, l.SSL.KeyFile = filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")
+		l.SSL.CertFile, l.SSL.KeyFile = l.selfSigned()
 	case sslOff:
 		l.SSL.CertFile, l.SSL.KeyFile, l.SSL.CAFile, l.SSL.CRLFile = "", "", "", ""
 	}
@@ -126,6 +125,12 @@ func (l *loaded) settleSSL() error {
 	l.set("ssl.cert_file", l.SSL.CertFile)
 	l.set("ssl.key_file", l.SSL.KeyFile)
 	return nil
+}
+
+// selfSigned is where the certificate that autoctl makes is, and its key.
+func (l *loaded) selfSigned() (cert, key string) {
+	dir := configDir(l.PostgreSQL.PGData)
+	return filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")
 }
 
 // selfSignLookup bounds the look-up of the host's addresses: without an answer the certificate holds its name alone.

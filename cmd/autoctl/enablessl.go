@@ -87,8 +87,7 @@ func (a *app) changeSSL(ctx context.Context, t *target, values map[string]string
 		if err := next.selfSign(ctx, time.Now()); err != nil {
 			return err
 		}
-		dir := configDir(l.PostgreSQL.PGData)
-		values["ssl.cert_file"], values["ssl.key_file"] = dir+"/server.crt", dir+"/server.key"
+		values["ssl.cert_file"], values["ssl.key_file"] = l.selfSigned()
 	}
 	if err := changeConfig(path, values); err != nil {
 		return err

@@ -165,7 +165,35 @@ func Check(f Files, host string, now time.Time) error {
 	if err := checkLeaf(f.Cert, chain[0], host, now); err != nil {
 		return err
 	}
-	return checkIssuer(f, chain, now)
+	if err := checkIssuer(f, chain, now); err != nil {
+		return err
+	}
+	return CheckTrust(f)
+}
+
+// CheckTrust returns nil when PostgreSQL could read the authorities' certificates and the revocation list, where they are given:
+// with one that it cannot read it does not start.
+func CheckTrust(f Files) error {
+	if f.CA != "" {
+		if _, err := readCertificates(f.CA); err != nil {
+			return err
+		}
+	}
+	if f.CRL == "" {
+		return nil
+	}
+	content, err := os.ReadFile(f.CRL)
+	if err != nil {
+		return fmt.Errorf("check revocation list: %w: %w", ErrUnreadable, err)
+	}
+	block, _ := pem.Decode(content)
+	if block == nil || block.Type != "X509 CRL" {
+		return fmt.Errorf("check revocation list %s: %w (X509 CRL)", f.CRL, ErrNotPEM)
+	}
+	if _, err := x509.ParseRevocationList(block.Bytes); err != nil {
+		return fmt.Errorf("check revocation list %s: %w: %w", f.CRL, ErrNotPEM, err)
+	}
+	return nil
 }
 
 func readCertificates(path string) ([]*x509.Certificate, error) {

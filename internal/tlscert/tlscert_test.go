@@ -91,6 +91,8 @@ func TestCheck_Refuses(t *testing.T) {
 		{"too early", good, "", now.Add(-48 * time.Hour), ErrNotYetValid},
 		{"another host", good, "b.example.com", now, ErrHost},
 		{"another authority", Files{CA: other.Cert, Cert: good.Cert, Key: good.Key}, "", now, ErrIssuer},
+		{"missing revocation list", Files{Cert: good.Cert, Key: good.Key, CRL: text + ".gone"}, "", now, ErrUnreadable},
+		{"not a revocation list", Files{Cert: good.Cert, Key: good.Key, CRL: good.Cert}, "", now, ErrNotPEM},
 		{"readable key", exposed, "", now, ErrExposed},
 	}
 	for _, tt := range tests {
