@@ -43,9 +43,10 @@ func (d *decider) failure(p *Node) string {
 		d.wakeAt(d.now.Add(lost - silent))
 		return ""
 	}
-	if by := d.vouched(p); by != 0 && silent <= ms(s.NodeUnreachableAfterMS) {
+	if by, until := d.vouched(p); by != 0 && silent <= ms(s.NodeUnreachableAfterMS) {
 		d.refuse(p.ID, false, "", "the monitor does not reach the primary, but node %s does", d.name(by))
-		d.wakeAt(d.now.Add(ms(s.HeartbeatMS)))
+		d.wakeAt(until)
+		d.wakeAt(d.now.Add(ms(s.NodeUnreachableAfterMS) - silent))
 		return ""
 	}
 	if d.live(p) {
@@ -101,18 +102,18 @@ func (d *decider) slow(p *Node) string {
 	return "primary_down"
 }
 
-// vouched returns a standby that has proof, younger than node_lost_after, that the primary lives; 0 for none.
-func (d *decider) vouched(p *Node) NodeID {
+// vouched returns a standby that has proof, younger than node_lost_after, that the primary lives, and until when the last such proof lasts; 0 for none.
+func (d *decider) vouched(p *Node) (by NodeID, until Instant) {
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
 		if n.ID == p.ID || !d.live(n) || n.Report.PrimarySeenMS < 0 {
 			continue
 		}
-		if ms(n.Report.PrimarySeenMS)+d.now.Sub(n.Heard) <= ms(d.g.Settings.NodeLostAfterMS) {
-			return n.ID
+		if lasts := n.Heard.Add(ms(d.g.Settings.NodeLostAfterMS) - ms(n.Report.PrimarySeenMS)); d.now <= lasts && (by == 0 || lasts > until) {
+			by, until = n.ID, lasts
 		}
 	}
-	return 0
+	return by, until
 }
 
 // primaryFailed starts an election when the primary has failed and somebody can be promoted now. Where nobody can, the

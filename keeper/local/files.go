@@ -238,6 +238,9 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 		return err
 	}
 	durable := disk.Hold(n.config().DataDir)
+	if r, err := n.render(n.config().DataDir, f); p != nil && err == nil && n.read(r) && n.written(r) {
+		return nil
+	}
 	defer func() { _ = durable() }() // what failed before is the error to tell
 	r, err := n.put(n.config().DataDir, f)
 	if err != nil {
@@ -266,6 +269,13 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 }
 
 // harmless says that these files only take the closed set away from a standby that is to be promoted without a member: what does not see them yet
+// read says that the server is known to have read these files.
+func (n *Node) read(r rendered) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.life.loaded == r.print
+}
+
 // acknowledges nothing, and the postmaster reads them before it hears of the promotion, so that nothing has to wait for them.
 func (n *Node) harmless(f fsm.Files) bool {
 	return f.Standby && !f.Gate && f.Configuration != nil && f.Configuration.K == 0 && n.newest().recovery

@@ -26,6 +26,8 @@ type sight struct {
 	receiver  int // its pid; 0 for none
 	streaming bool
 	heard     time.Time // when the receiver last heard from its sender, by the server's clock
+	heardAge  time.Duration
+	heardAt   time.Time // the same by ours
 	startup   string    // what the startup process waits for: type:event
 	reader    int       // the startup process: its pid; 0 outside recovery
 	final     bool
@@ -67,7 +69,7 @@ const sightQuery = `
 	select r, coalesce(case when r then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end, '0/0')::text,
 	       coalesce(case when r then pg_last_wal_replay_lsn() end, '0/0')::text,
 	       case when r then '' else pg_walfile_name(pg_current_wal_flush_lsn()) end,
-	       pid, status, heard, startup, current_setting('server_version_num')::int
+	       pid, status, heard, greatest(0, extract(epoch from clock_timestamp() - heard))::float8, startup, current_setting('server_version_num')::int
 	from x`
 
 const standbyQuery = `
@@ -156,8 +158,9 @@ func (n *Node) lookOnce(ctx context.Context, good time.Duration) sight {
 		return s
 	}
 	var received, replayed, walfile, state string
+	var age float64
 	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		return c.QueryRow(ctx, sightQuery).Scan(&s.recovery, &received, &replayed, &walfile, &s.receiver, &state, &s.heard, &s.startup, &s.version)
+		return c.QueryRow(ctx, sightQuery).Scan(&s.recovery, &received, &replayed, &walfile, &s.receiver, &state, &s.heard, &age, &s.startup, &s.version)
 	})
 	if err != nil {
 		n.config().Log.Debug().Err(err).Msg("server asked in vain")
@@ -171,6 +174,7 @@ func (n *Node) lookOnce(ctx context.Context, good time.Duration) sight {
 	}
 	n.answered()
 	s.streaming = state == "streaming"
+	s.heardAge = time.Duration(age * float64(time.Second))
 	if pid, event, found := strings.Cut(s.startup, ":"); found {
 		s.reader, _ = strconv.Atoi(pid)
 		s.startup = event
@@ -276,6 +280,14 @@ func (n *Node) keep(s sight) {
 	if s.status == fsm.ServerRunning && !s.recovery && n.life.writable.IsZero() && n.proc != nil {
 		n.life.writable, n.life.gateEnd = s.at, s.position
 	}
+	s.heardAt = was.heardAt
+	if s.streaming && !s.heard.Equal(was.heard) {
+		// It came between the two looks; when exactly, the server's clock says, which may have been set meanwhile.
+		s.heardAt = s.at.Add(-s.heardAge)
+		if s.heardAt.Before(was.at) {
+			s.heardAt = was.at
+		}
+	}
 	n.sight = s
 	news := n.track(s)
 	news = news || was.status != s.status || was.recovery != s.recovery || was.final != s.final || was.streaming != s.streaming || was.timeline != s.timeline
@@ -302,7 +314,7 @@ func (n *Node) watchPace() time.Duration {
 	}
 	missing := false
 	for _, p := range goal.Peers {
-		missing = missing || !n.seen[p.Node].connected
+		missing = missing || !n.seen[p.Node].settled
 	}
 	if missing && goal.State.Serves() && time.Since(n.watched.since) < expectation {
 		return min(expectPace, ms(n.settings().HeartbeatMS))

@@ -15,7 +15,16 @@ type standbySeen struct {
 	connected bool
 	flush     fsm.LSN
 	since     time.Time // since when it is as it is: disconnected, or not moving although there is something to flush; zero when fine
+	pid       int       // its walsender, while that streams
+	streams   time.Time // since when
+	settled   bool      // that was steady at the newest look
 }
+
+// steady is how long a walsender must have been seen to stream before it counts as streaming: that of a standby whose log has left ours reaches the end of
+// what they share within milliseconds, says that it streams, and is of no use to commits.
+const steady = 50 * time.Millisecond
+
+func (s standbySeen) steady(at time.Time) bool { return s.pid != 0 && at.Sub(s.streams) >= steady }
 
 // track follows the standbys of the peers, and says whether one was lost or found. The caller holds mu.
 func (n *Node) track(s sight) bool {
@@ -39,7 +48,14 @@ func (n *Node) track(s sight) bool {
 				now.since = s.at
 			}
 		}
-		news = news || known && was.connected != ok || !known && ok
+		if ok && row.state == "streaming" {
+			now.pid, now.streams = row.pid, s.at
+			if was.pid == row.pid {
+				now.streams = was.streams
+			}
+		}
+		now.settled = now.steady(s.at)
+		news = news || known && was.connected != ok || !known && ok || was.settled != now.settled
 		n.seen[p.Node] = now
 	}
 	return news
@@ -132,7 +148,7 @@ func (n *Node) standbys(goal fsm.Goal, s sight) []fsm.Standby {
 			continue
 		}
 		row, connected := rowOf(s, p)
-		b := fsm.Standby{Node: p.Node, Streaming: connected && row.state == "streaming", Flush: row.flush}
+		b := fsm.Standby{Node: p.Node, Streaming: connected && row.state == "streaming" && seen.settled, Flush: row.flush}
 		if s.position > row.flush {
 			b.LagBytes = int64(s.position - row.flush)
 		}

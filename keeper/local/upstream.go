@@ -207,8 +207,8 @@ func query(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, er
 // upstreamSeen is when the upstream last showed that it lives.
 type upstreamSeen struct {
 	node  fsm.NodeID
+	since time.Time // since when that node is watched
 	at    time.Time
-	heard time.Time // the receiver's last message by the server's clock: only that it changes counts
 }
 
 // watchUpstream probes the upstream at every heartbeat: the age of WAL messages alone says nothing on an idle pair (S17).
@@ -221,19 +221,21 @@ func (n *Node) watchUpstream(ctx context.Context) {
 		if u == nil {
 			return
 		}
+		began := time.Now()
 		ctx, cancel := context.WithTimeout(ctx, ms(n.settings().ProbeTimeoutMS))
 		defer cancel()
 		r := probe.Probe(ctx, probe.Target{Host: u.Host, Port: u.Port, User: Prober, Database: "postgres"})
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if n.upstream.node != u.Node {
-			n.upstream = upstreamSeen{node: u.Node}
+			n.upstream = upstreamSeen{node: u.Node, since: began}
 		}
 		if r.Status.Serving() {
 			n.upstream.at = time.Now()
 		}
-		if s := n.sight; s.streaming && !s.heard.Equal(n.upstream.heard) {
-			n.upstream.heard, n.upstream.at = s.heard, time.Now()
+		// A probe that is not answered takes its time: what was heard before it is that much older.
+		if at := n.sight.heardAt; n.sight.streaming && at.After(n.upstream.since) && at.After(n.upstream.at) {
+			n.upstream.at = at
 		}
 	})
 }
