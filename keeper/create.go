@@ -135,16 +135,24 @@ func decide(ctx context.Context, cfg Config, s survey) (Config, error) {
 	} else if err := checkPort(ctx, cfg.Port); err != nil {
 		return cfg, err
 	}
-	if cfg.Host == "" {
-		host, port, err := monitorAddress(cfg.Monitor)
-		if err != nil {
-			return cfg, err
-		}
-		if cfg.Host, err = DiscoverHost(ctx, host, port); err != nil {
-			return cfg, err
-		}
+	var err error
+	if cfg.Host, err = OwnHost(ctx, cfg); err != nil {
+		return cfg, err
 	}
 	return cfg, checkHost(ctx, cfg.Host)
+}
+
+// OwnHost is the name or address under which others reach this machine: the
+// configured one, else the one that [DiscoverHost] finds.
+func OwnHost(ctx context.Context, cfg Config) (string, error) {
+	if cfg.Host != "" {
+		return cfg.Host, nil
+	}
+	host, port, err := monitorAddress(cfg.Monitor)
+	if err != nil {
+		return "", err
+	}
+	return DiscoverHost(ctx, host, port)
 }
 
 func monitorAddress(uri string) (string, int, error) {

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"github.com/autoctl/autoctl/internal/tlscert"
 )
 
 // written is a configuration file with the given text, and its data directory.
@@ -169,6 +173,29 @@ func TestConfigSet_Certificates(t *testing.T) {
 			if r.code != classConfig.code || !strings.Contains(r.err, says) {
 				t.Errorf("%s, %s: exit %d: %s", source, name, r.code, r.err)
 			}
+		}
+	}
+}
+
+// TestCheck_AnotherHost: with an authority of one's own, clients verify the host by default: a certificate for another one is refused.
+func TestCheck_AnotherHost(t *testing.T) {
+	for mode, refused := range map[string]bool{"": true, "verify-full": true, "verify-ca": false, "require": false} {
+		_, pgdata := written(t, keeperFile)
+		f, err := tlscert.SelfSigned(t.TempDir(), []string{"other.example.com"}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := load(configPath(pgdata), nil, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SSL.Source, l.SSL.Mode, l.SSL.CAFile, l.SSL.CertFile, l.SSL.KeyFile = sslFiles, mode, f.Cert, f.Cert, f.Key
+		if err := l.check(); errors.Is(err, tlscert.ErrHost) != refused {
+			t.Errorf("sslmode %q: %v", mode, err)
+		}
+		l.Node.Hostname = "" // to be found
+		if err := l.checkAsFound(t.Context()); errors.Is(err, tlscert.ErrHost) != refused {
+			t.Errorf("sslmode %q, host found: %v", mode, err)
 		}
 	}
 }

@@ -255,6 +255,9 @@ func (a *app) makePostgres(ctx context.Context, l *loaded, andRun bool) error {
 		a.say("The monitor cannot be reached; the node is registered and goes on.")
 		return l.keep(ctx)
 	}
+	if err := l.checkAsFound(ctx); err != nil {
+		return err
+	}
 	client, err := a.dialPatiently(ctx, l.Monitor.URI, andRun)
 	if err != nil {
 		return err
@@ -275,6 +278,19 @@ func (a *app) makePostgres(ctx context.Context, l *loaded, andRun bool) error {
 		return err
 	}
 	return a.tellCreated(l, made, andRun)
+}
+
+// checkAsFound checks a certificate against the name under which a node will register, where that is still to be found.
+func (l *loaded) checkAsFound(ctx context.Context) error {
+	if l.Node.Hostname != "" || l.SSL.Source != sslFiles || l.sslMode() != "verify-full" {
+		return nil
+	}
+	next := *l
+	var err error
+	if next.Node.Hostname, err = keeper.OwnHost(ctx, l.keeperConfig()); err != nil {
+		return err
+	}
+	return next.check()
 }
 
 // keep makes what belongs to the configuration and writes it down.
