@@ -239,6 +239,9 @@ func told(err error) error {
 	if err == nil {
 		return nil
 	}
+	if known, ok := errors.AsType[*control.Error](err); ok {
+		return known
+	}
 	out := &control.Error{Text: err.Error()}
 	if r, ok := errors.AsType[*Refusal](err); ok {
 		out.Code, out.Hint = string(r.Code), r.Hint
@@ -292,6 +295,9 @@ func (s *Service) reload(ctx context.Context) error {
 		return refuse(CodeSetup, nil, "", "this daemon cannot read its configuration again")
 	}
 	cfg, err := s.opts.Reload()
+	if _, known := errors.AsType[*control.Error](err); known {
+		return err
+	}
 	if err == nil {
 		err = cfg.Validate()
 	}

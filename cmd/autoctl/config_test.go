@@ -177,6 +177,43 @@ func TestConfigSet_Certificates(t *testing.T) {
 	}
 }
 
+// TestConfigSet_Machine: what this machine contradicts is refused when it is set, checked or read again.
+func TestConfigSet_Machine(t *testing.T) {
+	for _, wrong := range []struct {
+		name, value, says string
+		code              class
+	}{
+		{"auth.password_file", "/nonexistent", "hint: write the password into it", classConfig},
+		{"node.hostname", "no-such-host.invalid", "does not resolve", classPrecondition},
+	} {
+		path, pgdata := written(t, keeperFile)
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := autoctl(t, "config", "set", wrong.name, wrong.value, "--pgdata", pgdata)
+		if r.code != wrong.code.code || !strings.Contains(r.err, wrong.says) {
+			t.Errorf("config set %s: exit %d: %s", wrong.name, r.code, r.err)
+		}
+		if after, _ := os.ReadFile(path); string(after) != string(before) {
+			t.Errorf("a refused value changed the file:\n%s", after)
+		}
+		section, option, _ := strings.Cut(wrong.name, ".")
+		edited := strings.NewReplacer("  hostname: 127.0.0.1\n", "").Replace(string(before))
+		edited = strings.Replace(edited, section+":\n", section+":\n  "+option+": "+wrong.value+"\n", 1)
+		if err := os.WriteFile(path, []byte(edited), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := autoctl(t, "config", "check", "--pgdata", pgdata); r.code != wrong.code.code || !strings.Contains(r.err, wrong.says) {
+			t.Errorf("config check of %s: exit %d: %s", wrong.name, r.code, r.err)
+		}
+		_, err = reloaded(t.Context(), pgdata)
+		if err == nil || classify(controlError(err)).class != wrong.code || classify(controlError(err)).hint == "" {
+			t.Errorf("reload of %s: %v", wrong.name, err)
+		}
+	}
+}
+
 // TestCheck_AnotherHost: with an authority of one's own, clients verify the host by default: a certificate for another one is refused.
 func TestCheck_AnotherHost(t *testing.T) {
 	for mode, refused := range map[string]bool{"": true, "verify-full": true, "verify-ca": false, "require": false} {

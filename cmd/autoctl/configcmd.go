@@ -32,11 +32,16 @@ func (l *loaded) check() error {
 	bad(l.PostgreSQL.PGData == "", "postgresql.pgdata is missing")
 	bad(l.SSL.Source == sslOff && l.SSL.Mode != "" && l.SSL.Mode != "disable" && l.SSL.Mode != "allow" && l.SSL.Mode != "prefer",
 		"ssl.mode (--ssl-mode) is %q, but TLS is off (--no-ssl): nobody could connect", l.SSL.Mode)
-	verifies := l.SSL.Mode == "verify-ca" || l.SSL.Mode == "verify-full"
-	bad(verifies && l.SSL.CAFile == "", "ssl.mode (--ssl-mode) is %q, but ssl.ca_file (--ssl-ca-file) is missing: there is nothing to verify against", l.SSL.Mode)
+	verifies := l.sslMode() == "verify-ca" || l.sslMode() == "verify-full"
+	bad(verifies && l.SSL.CAFile == "", "ssl.mode (--ssl-mode) is %q, but ssl.ca_file (--ssl-ca-file) is missing: there is nothing to verify against", l.sslMode())
 	bad(l.Auth.Method == "cert" && (l.SSL.Source != sslFiles || l.SSL.CAFile == ""), "auth.method (--auth) is cert, which needs certificates of your own: --ssl-ca-file, --server-cert and --server-key")
 	if err := l.checkCertificates(time.Now()); err != nil {
 		errs = append(errs, err)
+	}
+	if l.Auth.PasswordFile != "" {
+		if _, err := readPassword(l.Auth.PasswordFile); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if len(errs) == 0 {
 		return nil
@@ -48,6 +53,14 @@ func (l *loaded) check() error {
 		hint = known.hint
 	}
 	return fail(classConfig, hint, "%w", all)
+}
+
+// checkHost makes sure that others can find this machine, once its name is settled.
+func (l *loaded) checkHost(ctx context.Context) error {
+	if l.Node.Hostname == "" || net.ParseIP(l.Node.Hostname) != nil {
+		return nil
+	}
+	return resolves(ctx, l.Node.Hostname)
 }
 
 // checkCertificates finds what would keep PostgreSQL from starting with TLS, or its clients from trusting it.
@@ -86,10 +99,8 @@ func (a *app) configCheck() *cobra.Command {
 			if err := l.check(); err != nil {
 				return attempt(err, "config check %s", path)
 			}
-			if l.Node.Hostname != "" && net.ParseIP(l.Node.Hostname) == nil {
-				if err := resolves(cmd.Context(), l.Node.Hostname); err != nil {
-					return attempt(err, "config check %s", path)
-				}
+			if err := l.checkHost(cmd.Context()); err != nil {
+				return attempt(err, "config check %s", path)
 			}
 			warnings := l.weakCommits(cmd.Context())
 			doc := map[string]any{"file": path, "ok": true, "warnings": warnings}
@@ -216,6 +227,12 @@ its next start.`,
 			}
 			if !k.has(l.Role) {
 				return fail(classRefused, "keys: "+fmt.Sprint(slices.Sorted(slices.Values(keyNames(l.Role)))), "a %s has no %s", l.Role, k.name)
+			}
+			if k.name == "node.hostname" {
+				l.Node.Hostname = args[1]
+				if err := l.checkHost(cmd.Context()); err != nil {
+					return attempt(err, "config set %s", k.name)
+				}
 			}
 			if err := changeConfig(path, map[string]string{k.name: args[1]}); err != nil {
 				return attempt(err, "config set %s", k.name)

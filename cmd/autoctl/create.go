@@ -227,7 +227,7 @@ func (l *loaded) forgetPassword() {
 func readPassword(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", fail(classConfig, "", "read password file: %w", err)
+		return "", fail(classConfig, "write the password into it, alone in its first line, mode 0600", "read password file: %w", err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return "", fail(classConfig, "chmod 0600 "+path, "password file %s can be read by others (mode %04o)", path, info.Mode().Perm())
@@ -288,7 +288,7 @@ func resolves(ctx context.Context, host string) error {
 	defer cancel()
 	if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
 		if dns, ok := errors.AsType[*net.DNSError](err); ok {
-			return fail(classPrecondition, "correct /etc/hosts or the name server, or give an address with --hostname", "host name %q does not resolve: %s", host, dns.Err)
+			return fail(classPrecondition, "correct /etc/hosts or the name server, or give an address (--hostname, node.hostname)", "host name %q does not resolve: %s", host, dns.Err)
 		}
 		return fail(classPrecondition, "", "look up host name %q: %w", host, err)
 	}

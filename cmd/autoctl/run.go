@@ -104,7 +104,7 @@ func (a *app) runKeeper(ctx context.Context, l *loaded, log zerolog.Logger) erro
 		Reload: func() (keeper.Config, error) {
 			next, err := reloaded(ctx, dir)
 			if err != nil {
-				return keeper.Config{}, err
+				return keeper.Config{}, controlError(err)
 			}
 			return next.keeperConfig(), nil
 		},
@@ -141,7 +141,10 @@ func reloaded(ctx context.Context, dir string) (*loaded, error) {
 	if err := l.selfSign(ctx, time.Now()); err != nil {
 		return nil, err
 	}
-	return l, l.check()
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	return l, l.checkHost(ctx) // the others would be told of it
 }
 
 // errReload restarts the monitor's server side inside the same process, on a new configuration.

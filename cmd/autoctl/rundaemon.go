@@ -123,8 +123,11 @@ func (m *monitorDaemon) handle(ctx context.Context, r control.Request, progress 
 
 // controlError makes an error of ours fit for the control socket.
 func controlError(err error) error {
-	f := classify(err)
-	return &control.Error{Code: string(keeper.CodeConfig), Text: f.Error(), Hint: f.hint}
+	f, code := classify(err), keeper.CodeConfig
+	if f.class == classPrecondition {
+		code = keeper.CodeSetup
+	}
+	return &control.Error{Code: string(code), Text: f.Error(), Hint: f.hint}
 }
 
 // monitorStatus is what status prints of a monitor.
