@@ -182,6 +182,12 @@ func TestCreate_Refusals(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = l.Close() })
 		}, keeper.CodePort},
+		"no socket directory": {func(_ *testing.T, cfg *keeper.Config) { cfg.SocketDir = filepath.Join(cfg.SocketDir, "gone") }, keeper.CodeSetup},
+		"long socket directory": {func(t *testing.T, cfg *keeper.Config) {
+			t.Helper()
+			cfg.SocketDir = filepath.Join(cfg.SocketDir, strings.Repeat("x", 100))
+			write(t, cfg.SocketDir, "here", "")
+		}, keeper.CodeSetup},
 		"unknown host": {func(_ *testing.T, cfg *keeper.Config) { cfg.Host = "no-such-host.invalid" }, keeper.CodeHost},
 		"certificate without key": {func(_ *testing.T, cfg *keeper.Config) {
 			cfg.SSL.Cert = "/x/server.crt"

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // lookupTimeout bounds each question to the resolver.
@@ -78,4 +81,26 @@ func checkPort(ctx context.Context, port int) error {
 		return refuse(CodePort, err, hint, "port %d cannot be used: %v", port, err)
 	}
 	return l.Close()
+}
+
+// checkSocket makes sure that PostgreSQL can make its Unix socket.
+func checkSocket(cfg Config) error {
+	dir := SocketDir(cfg)
+	const hint = "make it for this user, or choose another one with --pghost"
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = unix.ENOTDIR
+	}
+	if err == nil {
+		err = unix.Access(dir, unix.W_OK|unix.X_OK)
+	}
+	if err != nil {
+		return refuse(CodeSetup, err, hint, "socket directory %s cannot be used: %v", dir, err)
+	}
+	var longest unix.RawSockaddrUnix
+	if path := fmt.Sprintf("%s/.s.PGSQL.%d", dir, cfg.Port); len(path) >= len(longest.Path) {
+		return refuse(CodeSetup, nil, "choose a shorter one with --pghost",
+			"socket directory %s cannot be used: the path of a socket has at most %d bytes, %s has %d", dir, len(longest.Path)-1, path, len(path))
+	}
+	return nil
 }

@@ -35,6 +35,7 @@ func TestRefusals(t *testing.T) {
 		{"name with a control character", nil, []string{"--name", "a\nb"}, cluster.ExitUsage, []string{"control characters"}},
 		{"formation that is not there", nil, []string{"--formation", "nowhere"}, cluster.ExitRefused, []string{"nowhere"}},
 		{"programs that are not there", nil, []string{"--pgctl", "/nowhere/pg_ctl"}, cluster.ExitPrecondition, []string{"find PostgreSQL programs", "--pgctl"}},
+		{"socket directory that is not there", nil, []string{"--pghost", "/nowhere/sockets"}, cluster.ExitPrecondition, []string{"/nowhere/sockets", "--pghost"}},
 		{"certificate without a key", nil, []string{"--server-cert", "/nowhere/server.crt", "--no-ssl=false"}, cluster.ExitUsage, nil},
 	}
 	for _, r := range refusals {
