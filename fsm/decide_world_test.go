@@ -253,7 +253,7 @@ func (w *world) reach(b *body) bool {
 
 func (w *world) serve(b *body) bool {
 	switch {
-	case b.problem != "":
+	case b.problem != "", notOurs(b.goal, Facts{Server: ServerFacts{Status: ServerRunning, Timeline: b.tli}}) != nil:
 		return false
 	case b.status == ServerAbsent:
 		b.gen, b.tli, b.lsn = b.gen+1, b.goal.Timeline, 0x3000000

@@ -65,6 +65,7 @@ var stateGroups = []struct {
 // a node is after the monitor was restored are left out.
 var transitions = []transition{
 	{"init", "serving", "first_primary"},
+	{"wait_standby", "serving", "first_primary: the last one has left"},
 	{"init", "wait_standby", "new_node"},
 	{"init", "dropped", "drop"},
 	{"wait_standby", "standby", "create_standby"},

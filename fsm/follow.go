@@ -37,7 +37,8 @@ func (d *decider) settled() bool {
 	return false
 }
 
-// firstPrimary makes the first node single. One that brings data must have said which timeline it is on.
+// firstPrimary makes the first node single, also after the last one of an earlier life of the group has left: epoch and numbers go on, since keepers
+// refuse what is older. One that brings data must have said which timeline it is on; numbers above it that were ordered before stay used (S3).
 func (d *decider) firstPrimary() bool {
 	if len(d.g.Record) > 0 || d.g.Election != nil {
 		return false
@@ -62,6 +63,9 @@ func (d *decider) firstPrimary() bool {
 			return false
 		}
 		timeline = max(first.Report.Server.Timeline, first.Report.Position.Timeline)
+	}
+	if !first.HasData { // another cluster: its timelines have nothing to do with those of one before
+		d.g.Orders = nil
 	}
 	d.g.Epoch++
 	d.g.Orders = append(d.g.Orders, Order{Timeline: timeline, Epoch: d.g.Epoch, Node: first.ID})
@@ -244,12 +248,17 @@ func (d *decider) forgetDropped() bool {
 		d.event("forgotten", n.ID, "node %s has left", n.Name)
 		d.forget = append(d.forget, n.ID)
 		d.g.Nodes = append(d.g.Nodes[:i:i], d.g.Nodes[i+1:]...)
-		if len(d.g.Nodes) == 0 {
+		if !slices.ContainsFunc(d.g.Nodes, d.settledIn) {
 			d.g.Record, d.g.SystemID, d.g.Election = nil, 0, nil
 		}
 		return true
 	}
 	return false
+}
+
+// settledIn reports whether the node has had a part in the group's service: one that only registered has not.
+func (d *decider) settledIn(n Node) bool {
+	return d.inRecord(n.ID) || n.Goal.State != "" && n.Goal.State != StateInit && n.Goal.State != StateWaitStandby
 }
 
 // left answers a standby that asked to be relieved, as soon as no configuration counts on it.

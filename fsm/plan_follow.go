@@ -91,14 +91,10 @@ func accounted(goal Goal, f Facts) bool {
 	return true
 }
 
-// reigned reports whether the group ordered exactly this promotion of this node.
+// reigned reports whether the group ordered exactly this promotion of this node, or began anew with what this node made of it.
 func reigned(goal Goal, p Promotion) bool {
-	for _, o := range goal.Orders {
-		if o.Timeline == p.Timeline {
-			return o.Epoch == p.Epoch && o.Node == goal.Node
-		}
-	}
-	return false
+	o, known := goal.Orders.of(p.Timeline)
+	return known && o.Node == goal.Node && o.Epoch >= p.Epoch
 }
 
 func (l Lineage) has(tli Timeline) bool {

@@ -77,10 +77,8 @@ func notOurs(goal Goal, f Facts) []Step {
 		return nil
 	}
 	if f.timeline() == goal.Timeline {
-		for _, o := range goal.Orders {
-			if o.Timeline == goal.Timeline && o.Node != goal.Node {
-				return refuse("not_our_timeline", "the monitor must order a new timeline", "timeline %d was ordered of node %s", o.Timeline, goal.Called(o.Node))
-			}
+		if o, known := goal.Orders.of(goal.Timeline); known && o.Node != goal.Node {
+			return refuse("not_our_timeline", "the monitor must order a new timeline", "timeline %d was ordered of node %s", o.Timeline, goal.Called(o.Node))
 		}
 		return nil
 	}
@@ -148,12 +146,8 @@ func promotion(goal Goal, f Facts) []Step {
 
 // ordered reports whether the goal's timeline is one that this node was ordered to make, or began with.
 func ordered(goal Goal) bool {
-	for _, o := range goal.Orders {
-		if o.Timeline == goal.Timeline && o.Node == goal.Node {
-			return true
-		}
-	}
-	return false
+	o, known := goal.Orders.of(goal.Timeline)
+	return known && o.Node == goal.Node
 }
 
 // serveRunning keeps a read-write server as the goal wants it.

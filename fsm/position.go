@@ -57,22 +57,29 @@ func (l Lineage) Contains(old Lineage, lsn LSN) bool {
 }
 
 // Order is one timeline that a goal ever named for creation, whether or not it was created: the map from timelines to epochs.
-// Numbers are never ordered twice (S3), so the map is a function.
+// Numbers are never ordered twice for promotions (S3), so the map is a function.
 type Order struct {
 	Timeline Timeline `json:"timeline"`
 	Epoch    uint64   `json:"epoch"`
 	Node     NodeID   `json:"node"`
 }
 
-// Orders is the list of timelines that a group ever ordered, in growing epoch.
+// Orders is the list of timelines that a group ever ordered, in growing epoch. A number comes twice only where a group began anew with data that was
+// on it: the newest order counts.
 type Orders []Order
+
+// of returns the order that counts for a timeline; false for one that was never ordered by this group.
+func (o Orders) of(tli Timeline) (Order, bool) {
+	for _, order := range slices.Backward(o) {
+		if order.Timeline == tli {
+			return order, true
+		}
+	}
+	return Order{}, false
+}
 
 // Epoch returns the epoch in which the timeline was ordered; 0, older than any, for one that was never ordered by this group.
 func (o Orders) Epoch(tli Timeline) uint64 {
-	for _, order := range slices.Backward(o) {
-		if order.Timeline == tli {
-			return order.Epoch
-		}
-	}
-	return 0
+	order, _ := o.of(tli)
+	return order.Epoch
 }

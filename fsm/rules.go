@@ -65,7 +65,7 @@ var rules = []Rule{
 	},
 	{
 		Name: "first_primary", Section: "service", fire: (*decider).firstPrimary,
-		When: "the group has had no primary",
+		When: "the group has had no primary, or its last node was dropped",
 		Then: "the first node, one that brings data before one that does not, is single: k = 0",
 	},
 	{
