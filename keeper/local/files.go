@@ -114,19 +114,20 @@ func (n *Node) written(r rendered) bool {
 	return exists(filepath.Join(dir, "standby.signal")) == r.standby && included != fileStamp{} && included == stampOf(filepath.Join(dir, "postgresql.conf"))
 }
 
-// editPatience is how often files are rendered anew because somebody edits pg_hba.conf at the same moment.
-const editPatience = 20
+// editPatience is how long files are rendered anew because somebody edits one of them at the same moment.
+const editPatience = time.Second
 
 // put renders the files and writes them, over what users write into them meanwhile.
 func (n *Node) put(dir string, f fsm.Files) (rendered, error) {
-	for attempt := 1; ; attempt++ {
+	for began := time.Now(); ; {
 		r, err := n.render(dir, f)
 		if err != nil {
 			return r, err
 		}
-		if err = n.write(dir, r); !errors.Is(err, disk.ErrChanged) || attempt == editPatience {
+		if err = n.write(dir, r); !errors.Is(err, disk.ErrChanged) || time.Since(began) > editPatience {
 			return r, err
 		}
+		<-time.After(2 * time.Millisecond)
 	}
 }
 
@@ -237,10 +238,10 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 	if _, err := n.inspect(ctx, p != nil); err != nil {
 		return err
 	}
-	durable := disk.Hold(n.config().DataDir)
 	if r, err := n.render(n.config().DataDir, f); p != nil && err == nil && n.read(r) && n.written(r) {
 		return nil
 	}
+	durable := disk.Hold(n.config().DataDir)
 	defer func() { _ = durable() }() // what failed before is the error to tell
 	r, err := n.put(n.config().DataDir, f)
 	if err != nil {
@@ -268,7 +269,6 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 	return n.awaitEffective(ctx, p, r)
 }
 
-// harmless says that these files only take the closed set away from a standby that is to be promoted without a member: what does not see them yet
 // read says that the server is known to have read these files.
 func (n *Node) read(r rendered) bool {
 	n.mu.Lock()
@@ -276,6 +276,7 @@ func (n *Node) read(r rendered) bool {
 	return n.life.loaded == r.print
 }
 
+// harmless says that these files only take the closed set away from a standby that is to be promoted without a member: what does not see them yet
 // acknowledges nothing, and the postmaster reads them before it hears of the promotion, so that nothing has to wait for them.
 func (n *Node) harmless(f fsm.Files) bool {
 	return f.Standby && !f.Gate && f.Configuration != nil && f.Configuration.K == 0 && n.newest().recovery
