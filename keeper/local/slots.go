@@ -56,8 +56,11 @@ func wantedSlots(goal fsm.Goal) []string {
 	return names
 }
 
-// slotsRight says that every peer has its slot, usable, and nobody else has one of ours.
+// slotsRight says that every peer has its slot, usable, nobody else has one of ours, and nobody streams under the name of one without holding it.
 func (n *Node) slotsRight(ctx context.Context, goal fsm.Goal, s sight) bool {
+	if slices.ContainsFunc(s.standbys, standbyRow.stranger) {
+		return false
+	}
 	var list []slot
 	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
 		list, err = listSlots(ctx, c)
@@ -77,6 +80,22 @@ func missingSlots(goal fsm.Goal, list []slot) []string {
 		}
 	}
 	return missing
+}
+
+// stranger says of a walsender that PostgreSQL counts it for a member, by its name, and that it is not the one connection that holds that member's slot.
+func (r standbyRow) stranger() bool {
+	return !r.active && (r.state == "streaming" || r.state == "catchup")
+}
+
+// endStrangers ends walsenders that would have one node counted twice (S11).
+func endStrangers(ctx context.Context, c *pgx.Conn) error {
+	_, err := c.Exec(ctx, `select pg_terminate_backend(r.pid) from pg_stat_replication r
+		where r.application_name like 'autoctl\_standby\_%' and r.state in ('streaming', 'catchup')
+		and not exists (select from pg_replication_slots s where s.active_pid = r.pid and s.slot_name = r.application_name)`)
+	if err != nil {
+		return fmt.Errorf("end a walsender under a member's name without its slot: %w", err)
+	}
+	return nil
 }
 
 // orphaned is how long a slot may hold back vacuum for a standby that is away: its xmin has no bound as its log has.
@@ -114,6 +133,9 @@ func (n *Node) awayFor(goal fsm.Goal, name string) time.Duration {
 func (n *Node) fixSlots(ctx context.Context, goal fsm.Goal) error {
 	s := n.newest()
 	return n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		if err := endStrangers(ctx, c); err != nil {
+			return err
+		}
 		list, err := listSlots(ctx, c)
 		if err != nil {
 			return err
