@@ -220,6 +220,8 @@ func (c *canon) remains(w *World, h *host) {
 		c.memory(w, h.disk)
 	case w.opt.breaks(anyOrder) && h.prior != nil:
 		c.goal(w, h.prior)
+	case w.opt.breaks(sameTimeline):
+		c.epochOf(h.reign)
 	case w.opt.breaks(twoNames):
 		for _, k := range h.twin {
 			c.byte(byte(max(int(k)-c.base, 0)))

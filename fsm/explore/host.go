@@ -74,6 +74,7 @@ type host struct {
 	started bool            // it came up read-write by a start, not by a promotion: no older session is left
 	known   [maxNodes]uint8 // records that this server's walsenders know to be flushed
 	twin    [maxNodes]uint8 // the same of connections that are left over, for twoNames
+	reign   uint64          // the epoch of its promotion where the timeline does not tell, for sameTimeline
 	prior   *fsm.Goal       // the goal before the present one, which a message may bring once more
 	// What the keeper holds in memory only.
 	fresh   bool // the monitor has confirmed the goal

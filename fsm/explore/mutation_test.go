@@ -32,6 +32,13 @@ func synchronous(o Options, n int) Options {
 	return o
 }
 
+// abandoned begins with an election in which b has voted, and a is back before anybody was chosen; a report with that vote is on its way.
+func abandoned(o Options) Options {
+	s, up := event{evStep, b, 0}, event{evStep, a, 0}
+	o.script = []event{crash(a), up, up, up, up, s, s, delay(b), {evPatience, 0, 0}}
+	return o
+}
+
 // The nodes, and the monitor, for events.
 const (
 	a, b, c = 0, 1, 2
@@ -61,6 +68,7 @@ func mutations() []mutation {
 		{"noflush", Options{broken: noFlush}, after(2, 2, 1, 1, off(a), off(b), back(b))},
 		{"ignorek0", Options{decide: decideWith(ignoreK0)}, after(2, 2, 1, 1, off(a), off(b), back(b))},
 		{"notstopped", Options{broken: notStopped}, after(3, 1, 1, 1, cut(a, monitor))},
+		{"stalevote", Options{decide: decideOn(staleVote)}, abandoned(ordered(after(3, 5, 1, 1, crash(a), delay(b), event{evPatience, 0, 0}, event{evFreeze, b, 0}, late(b))))},
 		{"staleconf", Options{broken: staleConf}, after(3, 2, 1, 1, cut(a, monitor), off(c), back(c))},
 		{"lenonly", Options{decide: decideOn(lengthOnly)}, ordered(after(3, 2, 3, 2, off(a), back(a), crash(b)))},
 		{"promolate", Options{decide: promoLate}, ordered(after(2, 2, 1, 2, off(a), back(a), cut(b, monitor)))},
@@ -71,6 +79,7 @@ func mutations() []mutation {
 		{"catchingup", Options{decide: decideWith(fromCatchingUp)}, ordered(after(3, 3, 1, 1, off(a), off(b), fails(c)))},
 		{"anyorder", Options{broken: anyOrder}, after(2, 3, 1, 1, off(a), off(b), back(b), stale(a))},
 		{"forgetful", Options{broken: forgetful}, ordered(after(3, 3, 1, 1, cut(a, monitor), restarts(c), cut(c, monitor)))},
+		{"sametimeline", Options{broken: sameTimeline}, after(2, 2, 1, 2, off(a), back(a), fails(b))},
 		{"nogate", Options{plan: planOn(noGate)}, after(2, 2, 1, 1, crash(a))},
 		{"twonames", Options{broken: twoNames}, synchronous(ordered(after(3, 4, 1, 1, cut(a, b), heal(a, b), off(a), off(b))), 2)},
 	}

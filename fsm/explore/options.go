@@ -36,6 +36,9 @@ type Options struct {
 	// only, when set, are the faults, their ends and the commands that may happen, and the timers that may end early at the price of a fault.
 	only []event
 
+	// script are events, as far as they can happen, with which a search by breadth begins; they take from the budget.
+	script []event
+
 	// broken says which rules of the world around Decide and Plan are broken; decide and plan replace the real ones.
 	broken broken
 	decide func(fsm.Group, fsm.Instant) fsm.Decision

@@ -77,7 +77,12 @@ func (w *World) show(n int) {
 }
 
 // ruling is the epoch of the timeline that node n is on, by the monitor's truth.
-func (w *World) ruling(n int) uint64 { return w.group.Orders.Epoch(w.hosts[n].log.timeline()) }
+func (w *World) ruling(n int) uint64 {
+	if h := &w.hosts[n]; h.reign > 0 {
+		return h.reign
+	}
+	return w.group.Orders.Epoch(w.hosts[n].log.timeline())
+}
 
 // crown checks P1 when a server comes up read-write: it holds every commit acknowledged in its own or an earlier epoch.
 func (w *World) crown(n int, epoch uint64, promoted bool) {

@@ -65,6 +65,11 @@ func Breadth(o Options, limit int) Result {
 	if story != "" {
 		return Result{Violation: "P3: a new group does not come into service", Story: story}
 	}
+	for _, e := range o.script {
+		if next := first; next.apply(e) {
+			first = next
+		}
+	}
 	b.first = first
 	var c canon
 	b.seen.add(c.encode(&first), first.budget())

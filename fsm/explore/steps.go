@@ -264,11 +264,10 @@ func (w *World) promote(n int, tli fsm.Timeline) bool {
 	h.files.standby, h.loaded.standby = false, false
 	h.log = h.log.add(tli, 0)
 	h.own = h.log.len()
-	epoch := w.ruling(n)
 	if w.opt.breaks(sameTimeline) {
-		epoch = h.mem.Goal.Epoch
+		h.reign = h.mem.Goal.Epoch
 	}
-	w.crown(n, epoch, true)
+	w.crown(n, w.ruling(n), true)
 	if !h.loaded.gate {
 		w.show(n)
 	}
