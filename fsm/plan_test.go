@@ -346,7 +346,7 @@ func safeStep(goal Goal, f Facts, before []Step, s Step, serves bool) error {
 	return nil
 }
 
-func TestMemory_ObeyRefusesOldGoals(t *testing.T) {
+func TestMemory_S9_ObeyRefusesOldGoals(t *testing.T) {
 	var m Memory
 	if err := m.Obey(Goal{Stamp: Stamp{2, 5, 9}, State: StatePrimary}); err != nil {
 		t.Fatal(err)
@@ -361,7 +361,7 @@ func TestMemory_ObeyRefusesOldGoals(t *testing.T) {
 	}
 }
 
-func TestMemory_GenerationGrowsBeforeWork(t *testing.T) {
+func TestMemory_S10_GenerationGrowsBeforeWork(t *testing.T) {
 	for name, begin := range map[string]func(*Memory){
 		"init": (*Memory).BeginInit, "rewind": (*Memory).BeginRewind, "swap": func(m *Memory) { m.BeginSwap(Goal{}) },
 	} {

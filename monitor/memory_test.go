@@ -14,9 +14,9 @@ import (
 	"github.com/autoctl/autoctl/internal/monitorapi"
 )
 
-// TestRestored_Proves: S9. After a restore to before a failover the group is unproven, learns from its keepers who is primary now, and is
+// TestS9_RestoredProves: S9. After a restore to before a failover the group is unproven, learns from its keepers who is primary now, and is
 // proved when they have confirmed it; nobody is promoted or demoted on the way.
-func TestRestored_Proves(t *testing.T) {
+func TestS9_RestoredProves(t *testing.T) {
 	b := newBench(t)
 	w, ks, client := populate(b, 2)
 	b.awaitStates(client, fsm.StatePrimary, fsm.StateSecondary)
@@ -193,8 +193,8 @@ func TestGoals_Long(t *testing.T) {
 	}
 }
 
-// TestPrune: events go by age, except the newest; answers by age.
-func TestPrune(t *testing.T) {
+// TestH25_Prune: events go by age, except the newest; answers by age.
+func TestH25_Prune(t *testing.T) {
 	b := newBench(t)
 	b.c.KeepEvents, b.c.EventAge = 5, time.Hour
 	b.create()

@@ -137,7 +137,7 @@ func TestBaseBackupSaysWhyNot(t *testing.T) {
 
 // Tablespaces outside the data directory are replaced with it and end where
 // they were.
-func TestCopyWithTablespaces(t *testing.T) {
+func TestS23_CopyWithTablespaces(t *testing.T) {
 	source := pgtest.NewStarted(t, nil)
 	// Both servers run on one machine: the target's tablespace has the source's
 	// place moved out of the way while the copy is made and read back after.

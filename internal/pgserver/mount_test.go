@@ -19,7 +19,7 @@ const mountEnv = "PGSERVER_TEST_MOUNT"
 // A data directory that is a mount point is told apart, and a copy replaces
 // what is in it. Mounting takes root and a mount namespace; the servers' user
 // then runs the test proper.
-func TestCopyOntoAMountPoint(t *testing.T) {
+func TestS23_CopyOntoAMountPoint(t *testing.T) {
 	if mount := os.Getenv(mountEnv); mount != "" {
 		copyOntoMountPoint(t, mount)
 		return
@@ -35,7 +35,7 @@ func TestCopyOntoAMountPoint(t *testing.T) {
 	self := filepath.Join(dir, "test")
 	must(t, copyProgram(self))
 	script := `mount -t tmpfs -o mode=700,uid=$(id -u postgres),gid=$(id -g postgres) tmpfs "$1/data" &&
-		exec setpriv --reuid=postgres --regid=postgres --init-groups "$1/test" -test.run='^TestCopyOntoAMountPoint$' -test.v`
+		exec setpriv --reuid=postgres --regid=postgres --init-groups "$1/test" -test.run='^TestS23_CopyOntoAMountPoint$' -test.v`
 	cmd := exec.CommandContext(within(t), "unshare", "--mount", "sh", "-c", script, "sh", dir)
 	cmd.Env = append(os.Environ(), mountEnv+"="+filepath.Join(dir, "data"))
 	cmd.Dir = "/"

@@ -91,7 +91,7 @@ func TestRewindWithNothingToDo(t *testing.T) {
 	}
 }
 
-func TestRewindFailures(t *testing.T) {
+func TestH16_RewindFailures(t *testing.T) {
 	former, present := diverged(t)
 	b := former.Binaries
 	must(t, pgserver.Recover(within(t), b, pgserver.RecoverConfig{DataDir: former.DataDir}))

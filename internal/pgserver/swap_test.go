@@ -108,7 +108,7 @@ func mixed(t *testing.T, root, when string) {
 // A swap that crashes before any of its changes leaves nothing that could start
 // half old and half new, and is finished by calling it again, however often it
 // crashes.
-func TestSwapIsContinued(t *testing.T) {
+func TestS23_SwapIsContinued(t *testing.T) {
 	for _, inside := range []bool{false, true} {
 		for _, ts := range []bool{false, true} {
 			t.Run(fmt.Sprintf("inside=%v tablespace=%v", inside, ts), func(t *testing.T) {

@@ -197,9 +197,9 @@ func goal(seq uint64, s fsm.State) fsm.Goal {
 
 func nothing(fsm.Goal, fsm.Facts) []fsm.Step { return nil }
 
-// TestDaemon_GoalOrder: only newer goals are obeyed; one of an older life of the
+// TestDaemon_S9_GoalOrder: only newer goals are obeyed; one of an older life of the
 // group is shown as a problem until the monitor has caught up (S9).
-func TestDaemon_GoalOrder(t *testing.T) {
+func TestDaemon_S9_GoalOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, nothing)
 		w.push(goal(5, fsm.StateSingle))
@@ -230,9 +230,9 @@ func TestDaemon_GoalOrder(t *testing.T) {
 	})
 }
 
-// TestDaemon_PersistBeforeAct: a goal that cannot be remembered is not obeyed,
+// TestDaemon_S8_PersistBeforeAct: a goal that cannot be remembered is not obeyed,
 // the node goes on as it is, and says why.
-func TestDaemon_PersistBeforeAct(t *testing.T) {
+func TestDaemon_S8_PersistBeforeAct(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var planned []fsm.State
@@ -265,10 +265,10 @@ func TestDaemon_PersistBeforeAct(t *testing.T) {
 	})
 }
 
-// TestDaemon_HeartbeatsDuringStep: an hour of copying does not silence the node,
+// TestDaemon_H12_HeartbeatsDuringStep: an hour of copying does not silence the node,
 // and a goal that still wants the copy does not interrupt it, while one that
 // does not breaks it off.
-func TestDaemon_HeartbeatsDuringStep(t *testing.T) {
+func TestDaemon_H12_HeartbeatsDuringStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var cause error
 		w := start(t, func(g fsm.Goal, _ fsm.Facts) []fsm.Step {
@@ -307,9 +307,9 @@ func TestDaemon_HeartbeatsDuringStep(t *testing.T) {
 	})
 }
 
-// TestDaemon_VoteOnlyWhenReached: a vote quotes the election's own goal and is
+// TestDaemon_S5_VoteOnlyWhenReached: a vote quotes the election's own goal and is
 // given only after every step of older goals has ended (S5).
-func TestDaemon_VoteOnlyWhenReached(t *testing.T) {
+func TestDaemon_S5_VoteOnlyWhenReached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var mu sync.Mutex

@@ -84,8 +84,8 @@ func count(steps []fsm.StepKind, kind fsm.StepKind) int {
 	return n
 }
 
-// TestRebuild throws a standby's data away only when the copy is there (P6); the generation tells that they are others (S10).
-func TestRebuild(t *testing.T) {
+// TestS10_Rebuild throws a standby's data away only when the copy is there (P6); the generation tells that they are others (S10).
+func TestS10_Rebuild(t *testing.T) {
 	g, a, b := pair(t)
 	generation := b.mem.Get().Generation
 	goal := g.follow(b, a, fsm.StateSecondary)
@@ -115,8 +115,8 @@ func TestRaisedSettings(t *testing.T) {
 	}
 }
 
-// TestHung tells a suspended postmaster from a slow one: only after a while, and not for ever (S18).
-func TestHung(t *testing.T) {
+// TestS18_Hung tells a suspended postmaster from a slow one: only after a while, and not for ever (S18).
+func TestS18_Hung(t *testing.T) {
 	g := newGroup(t, 1)
 	a := g.members[0]
 	g.reach(a, g.serve(a, 0))

@@ -62,8 +62,8 @@ func TestKilledKeeper(t *testing.T) {
 	t.Logf("the keepers died %d and %d times", len(a.dies), len(b.dies))
 }
 
-// TestTwoLostPrimaries has two primaries in a row lost with commits of their own; both are rewound to the third (P3, S6).
-func TestTwoLostPrimaries(t *testing.T) {
+// TestS6_TwoLostPrimaries has two primaries in a row lost with commits of their own; both are rewound to the third (P3, S6).
+func TestS6_TwoLostPrimaries(t *testing.T) {
 	g := newGroup(t, 3)
 	a, b, c := g.members[0], g.members[1], g.members[2]
 	first := g.serve(a, 0)
@@ -104,8 +104,8 @@ func TestTwoLostPrimaries(t *testing.T) {
 	}
 }
 
-// TestStrayPromotion has a node that began a promotion which nobody has copied anew, although PostgreSQL would see nothing wrong (S3).
-func TestStrayPromotion(t *testing.T) {
+// TestS3_StrayPromotion has a node that began a promotion which nobody has copied anew, although PostgreSQL would see nothing wrong (S3).
+func TestS3_StrayPromotion(t *testing.T) {
 	g, a, b := pair(t)
 	_ = b.mem.Update(func(m *fsm.Memory) { m.Promotions = []fsm.Promotion{{Epoch: 7, Timeline: 7, Switch: 1}} })
 	a.crash()
@@ -118,8 +118,8 @@ func TestStrayPromotion(t *testing.T) {
 	}
 }
 
-// TestTimelineNumbers has a promotion make exactly the timeline that was ordered, whatever numbers were ordered and never made (S3).
-func TestTimelineNumbers(t *testing.T) {
+// TestS3_TimelineNumbers has a promotion make exactly the timeline that was ordered, whatever numbers were ordered and never made (S3).
+func TestS3_TimelineNumbers(t *testing.T) {
 	g, a, b := pair(t)
 	drain := g.goal(a, fsm.StateDraining)
 	g.reach(a, drain)
@@ -143,8 +143,8 @@ func TestTimelineNumbers(t *testing.T) {
 	}
 }
 
-// TestGate keeps clients out of a primary that crashed, until its standby has confirmed the end of its log (S16).
-func TestGate(t *testing.T) {
+// TestS16_Gate keeps clients out of a primary that crashed, until its standby has confirmed the end of its log (S16).
+func TestS16_Gate(t *testing.T) {
 	g, a, b := pair(t)
 	b.crash()
 	a.crash()
@@ -163,8 +163,8 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// TestDrainDeadline has a drained primary serve again when it hears nothing newer (S21).
-func TestDrainDeadline(t *testing.T) {
+// TestS21_DrainDeadline has a drained primary serve again when it hears nothing newer (S21).
+func TestS21_DrainDeadline(t *testing.T) {
 	g, a, b := pair(t)
 	drain := g.goal(a, fsm.StateDraining)
 	drain.DeadlineMS = 300
@@ -181,8 +181,8 @@ func TestDrainDeadline(t *testing.T) {
 	b.eventually("select count(*) from t", "2")
 }
 
-// TestBlockedReplay has a vote end a receiver that goes on acknowledging while a query holds up replay, and a promotion end the query (S12).
-func TestBlockedReplay(t *testing.T) {
+// TestS12_BlockedReplay has a vote end a receiver that goes on acknowledging while a query holds up replay, and a promotion end the query (S12).
+func TestS12_BlockedReplay(t *testing.T) {
 	g, a, b := pair(t)
 	a.must("insert into t select generate_series(10, 1000)")
 	b.eventually("select count(*) from t", "992")
@@ -216,8 +216,8 @@ func TestBlockedReplay(t *testing.T) {
 	}
 }
 
-// TestSettleWithoutAnswer removes a member whose receiver is frozen: its walsender proves nothing, and is ended (S1).
-func TestSettleWithoutAnswer(t *testing.T) {
+// TestS1_SettleWithoutAnswer removes a member whose receiver is frozen: its walsender proves nothing, and is ended (S1).
+func TestS1_SettleWithoutAnswer(t *testing.T) {
 	g, a, b := pair(t)
 	pid, err := strconv.Atoi(b.must("select pid from pg_stat_wal_receiver"))
 	if err != nil {
@@ -258,8 +258,8 @@ func TestSlots(t *testing.T) {
 	}
 }
 
-// TestPassword streams, copies and rewinds as a role with a password, which no file of PostgreSQL's and no argument holds (P7).
-func TestPassword(t *testing.T) {
+// TestH15_Password streams, copies and rewinds as a role with a password, which no file of PostgreSQL's and no argument holds (P7).
+func TestH15_Password(t *testing.T) {
 	secret := `s3:cr\et'"`
 	g := newGroup(t, 2)
 	a, b := g.members[0], g.members[1]

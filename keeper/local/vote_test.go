@@ -55,9 +55,9 @@ func (w *inserts) count() int {
 	return len(w.acked)
 }
 
-// TestVoteUnderWrites defends P1 where a vote is taken from a standby that streams from a living primary: once it has voted it acknowledges nothing more,
+// TestS7_S12_VoteUnderWrites defends P1 where a vote is taken from a standby that streams from a living primary: once it has voted it acknowledges nothing more,
 // whatever the startup process was about to do when it was told to, and everything acknowledged before is in what it then serves (S7, S12).
-func TestVoteUnderWrites(t *testing.T) {
+func TestS7_S12_VoteUnderWrites(t *testing.T) {
 	g, a, b := pair(t)
 	for round := range 4 {
 		w := a.write(1000 * (round + 1))

@@ -53,9 +53,9 @@ func TestPair_StandbyLost(t *testing.T) {
 	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
 }
 
-// TestPair_AskFirst: a primary that serves alone and must start asks the monitor
+// TestPair_S21_AskFirst: a primary that serves alone and must start asks the monitor
 // first, since an operator may have forced a promotion elsewhere.
-func TestPair_AskFirst(t *testing.T) {
+func TestPair_S21_AskFirst(t *testing.T) {
 	s, a, b := pair(t)
 	b.silence()
 	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StateWaitPrimary})
@@ -72,9 +72,9 @@ func TestPair_AskFirst(t *testing.T) {
 	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
 }
 
-// TestPair_MonitorAway: the loss of the monitor loses nothing (P4), and a
+// TestPair_S13_MonitorAway: the loss of the monitor loses nothing (P4), and a
 // primary with a standby that crashes meanwhile serves again in place.
-func TestPair_MonitorAway(t *testing.T) {
+func TestPair_S13_MonitorAway(t *testing.T) {
 	s, a, b := pair(t)
 	s.mustWrite("create table t (n int)", a, b)
 	s.stopMonitor()
@@ -85,9 +85,9 @@ func TestPair_MonitorAway(t *testing.T) {
 	s.states(30*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
 }
 
-// TestPair_QuickRestart: a primary that is stopped on purpose and started again
+// TestPair_H2_QuickRestart: a primary that is stopped on purpose and started again
 // soon serves again: no failover (H2).
-func TestPair_QuickRestart(t *testing.T) {
+func TestPair_H2_QuickRestart(t *testing.T) {
 	s, a, b := pair(t)
 	s.mustWrite("create table t (n int)", a, b)
 	a.stop(keeper.StopFast)

@@ -68,7 +68,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-func TestFullServerIsAlive(t *testing.T) {
+func TestS18_FullServerIsAlive(t *testing.T) {
 	s := pgtest.NewStarted(t, conf.Params{"max_connections": "4", "superuser_reserved_connections": "0", "max_wal_senders": "0", "wal_level": "minimal"})
 	for range 4 {
 		s.Connect()
