@@ -74,6 +74,14 @@ func TestRefusals(t *testing.T) {
 	mentions(t, c.RefusedCommand(cluster.ExitRefused, "perform", "promotion", "--name", "n2"), "no node named", "n1")
 	mentions(t, c.RefusedCommand(cluster.ExitRefused, "enable", "maintenance", "--name", "n1"), "n1")
 
+	t.Log("a formation, and groups, that are not there")
+	if r := n1.TryWith([]string{"AUTOCTL_FORMATION=nowhere"}, "show", "state", "--pgdata", n1.PGDATA()); r.Code != cluster.ExitRefused || !strings.Contains(r.Stderr, "nowhere") {
+		t.Errorf("AUTOCTL_FORMATION: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	for _, command := range []string{"show state", "show nodes", "explain", "perform failover"} {
+		mentions(t, c.RefusedCommand(cluster.ExitRefused, append(strings.Fields(command), "--group", "7")...), "no group 7", "groups: ")
+	}
+
 	t.Log("settings that contradict each other")
 	mentions(t, c.RefusedCommand(cluster.ExitUsage, "set", "formation", "settings", "node_lost_after=600ms"), "node_lost_after", "heartbeat")
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type session struct {
 
 // connect dials the monitor of a target. Its errors are classified; close it when done.
 func (t *target) connect(ctx context.Context) (*session, error) {
+	t.formation = firstOf(t.formation, os.Getenv("AUTOCTL_FORMATION")) // stronger than the node's own
 	uri, err := t.monitorURI()
 	if err != nil {
 		return nil, err
@@ -57,9 +59,11 @@ func (s *session) state(ctx context.Context) (monitorapi.State, error) {
 	return s.State(ctx, s.formation, s.group)
 }
 
-// oneFormation asks for the state and picks the formation.
+// oneFormation asks for the state and picks the formation, with all of its groups.
 func (s *session) oneFormation(ctx context.Context) (monitorapi.FormationState, error) {
-	st, err := s.state(ctx)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	st, err := s.State(ctx, s.formation, -1) // all groups: who names a wrong one is told the right ones
 	if err != nil {
 		return monitorapi.FormationState{}, err
 	}

@@ -49,6 +49,11 @@ const deciderSilence = 4 * time.Second
 // explain explains the chosen group, or all of the formation.
 func (s *session) explain(ctx context.Context, f monitorapi.FormationState) ([]fsm.Explanation, error) {
 	docs := []fsm.Explanation{}
+	if s.group >= 0 {
+		if _, err := s.pick(f); err != nil {
+			return nil, err
+		}
+	}
 	for _, g := range f.Groups {
 		if s.group >= 0 && g.Group != s.group {
 			continue

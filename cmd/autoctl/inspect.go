@@ -39,8 +39,7 @@ and "autoctl explain" quote the names. --format mermaid draws how they change a 
 			case "text":
 				return a.print(map[string]any{"rules": rows}, func(w io.Writer) { writeRules(w, rows) })
 			case "mermaid":
-				fmt.Fprint(a.out, fsm.Mermaid())
-				return nil
+				return a.print(map[string]any{"mermaid": fsm.Mermaid()}, func(w io.Writer) { fmt.Fprint(w, fsm.Mermaid()) })
 			}
 			return fail(classUsage, "use --format text or --format mermaid", "inspect fsm: unknown format %q", format)
 		},

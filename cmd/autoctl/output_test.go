@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,33 @@ o'brien "x": no room for a base backup (make some)
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestOnlyGroup(t *testing.T) {
+	if all, err := onlyGroup(someState(), -1); err != nil || len(all.Formations) != 1 {
+		t.Errorf("all groups: %+v, %v", all, err)
+	}
+	st := someState()
+	st.Formations = append(st.Formations, monitorapi.FormationState{Name: "shop", Groups: []monitorapi.GroupState{{Group: 0}, {Group: 1}}})
+	if one, err := onlyGroup(st, 1); err != nil || len(one.Formations) != 1 || one.Formations[0].Name != "shop" || len(one.Formations[0].Groups) != 1 {
+		t.Errorf("group 1: %+v, %v", one.Formations, err)
+	}
+	_, err := onlyGroup(st, 7)
+	if f := classify(err); f.class != classRefused || f.hint != "groups: default/0, shop/0, shop/1" {
+		t.Errorf("group 7: %v, hint %q", err, f.hint)
+	}
+}
+
+// TestInspect_JSON: every format of the table has a document.
+func TestInspect_JSON(t *testing.T) {
+	clean(t)
+	for format, key := range map[string]string{"text": "rules", "mermaid": "mermaid"} {
+		var doc map[string]any
+		r := autoctl(t, "inspect", "fsm", "--format", format, "--output", "json")
+		if err := json.Unmarshal([]byte(r.out), &doc); err != nil || doc[key] == nil {
+			t.Errorf("%s: %v, exit %d: %s%s", format, err, r.code, r.out, r.err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,13 +52,39 @@ func (a *app) chosenState(ctx context.Context, t *target, s *session) (monitorap
 	if t.formation == "" {
 		s.formation = ""
 	}
-	st, err := s.state(ctx)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	st, err := s.State(ctx, s.formation, -1)
 	if err != nil {
 		return st, err
 	}
 	if s.formation != "" && len(st.Formations) == 0 {
 		return st, fail(classRefused, "", "there is no formation %q", s.formation)
 	}
+	return onlyGroup(st, s.group)
+}
+
+// onlyGroup leaves the group that was named, in the formations that have it; -1 names all.
+func onlyGroup(st monitorapi.State, group int) (monitorapi.State, error) {
+	if group < 0 {
+		return st, nil
+	}
+	var having []monitorapi.FormationState
+	var there []string
+	for _, f := range st.Formations {
+		i := slices.IndexFunc(f.Groups, func(g monitorapi.GroupState) bool { return g.Group == group })
+		for _, g := range f.Groups {
+			there = append(there, fmt.Sprintf("%s/%d", printable(f.Name), g.Group))
+		}
+		if i >= 0 {
+			f.Groups = f.Groups[i : i+1]
+			having = append(having, f)
+		}
+	}
+	if len(having) == 0 {
+		return st, fail(classRefused, "groups: "+firstOf(strings.Join(there, ", "), "none"), "there is no group %d", group)
+	}
+	st.Formations = having
 	return st, nil
 }
 

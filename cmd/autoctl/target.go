@@ -168,7 +168,7 @@ func (t *target) monitorURI() (string, error) {
 
 // formationName is the chosen formation, checked.
 func (t *target) formationName() (string, error) {
-	name := firstOf(t.formation, os.Getenv("AUTOCTL_FORMATION"), "default")
+	name := firstOf(t.formation, "default")
 	if err := formationName(name); err != nil {
 		return "", fail(classUsage, "", "--formation %w", err)
 	}
