@@ -136,7 +136,8 @@ func (d *decider) pending(all []ballot) bool {
 	return false
 }
 
-// prefers compares two nodes by the operator's choice, then by priority: negative when a comes first.
+// prefers compares two nodes by the operator's choice, then by whether the monitor's probe reaches them, then by priority: negative when a comes first.
+// One that the probe does not reach may still be elected: it may be the only one, and clients may reach it.
 func (d *decider) prefers(a, b *Node) int {
 	switch e := d.g.Election; {
 	case a.ID == b.ID:
@@ -146,7 +147,21 @@ func (d *decider) prefers(a, b *Node) int {
 	case b.ID == e.Preferred:
 		return 1
 	}
-	return cmp.Compare(b.Priority, a.Priority)
+	return cmp.Or(cmp.Compare(d.reach(a), d.reach(b)), cmp.Compare(b.Priority, a.Priority))
+}
+
+// outOfReach reports whether the monitor's probe reaches the primary and not a node that might follow it: clients would not reach it either. Where the
+// probe reaches neither, it says nothing about the node.
+func (d *decider) outOfReach(p, n *Node) bool {
+	return d.unprobed(n) && p != nil && !d.unprobed(p)
+}
+
+// reach orders those that the monitor's probe reaches before the others.
+func (d *decider) reach(n *Node) int {
+	if d.unprobed(n) {
+		return 1
+	}
+	return 0
 }
 
 // mayLead reports whether a node may be elected in the present election.
@@ -159,7 +174,7 @@ func (d *decider) mayLead(n *Node) bool {
 	return cannotLead(n, e.Preferred) == "" || e.AllowDataLoss
 }
 
-// best returns whom to prefer among the voters: the operator's choice, then priority, then position, then the lowest id. With Direct set, position
+// best returns whom to prefer among the voters: the operator's choice, then reach, then priority, then position, then the lowest id. With Direct set, position
 // comes first: fetching was tried in vain.
 func (d *decider) best(all []ballot) (ballot, bool) {
 	e := d.g.Election

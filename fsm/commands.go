@@ -182,7 +182,7 @@ func (d *decider) force(p *Node, e Election, why map[string]string) Answer {
 	return Answer{Outcome: OutcomeRefused, Nodes: why, Text: "no standby is there: " + join(why), Hint: "bring a node back"}
 }
 
-// planned begins a hand-over if somebody can take over: it runs, streams, is near, and its votes or the old primary's cover the record.
+// planned begins a hand-over if somebody can take over: it runs, streams, is near and within reach, and its votes or the old primary's cover the record.
 func (d *decider) planned(p *Node, e Election) Answer {
 	e.AllowDataLoss = false // the old primary hands over: nothing is lost
 	why := map[string]string{}
@@ -198,6 +198,9 @@ func (d *decider) planned(p *Node, e Election) Answer {
 		}
 		if reason == "" && !d.near(p, n) {
 			reason = "does not stream from the primary, or is far behind"
+		}
+		if reason == "" && d.outOfReach(p, n) {
+			reason = fmt.Sprintf("does not answer the monitor's probe at %s:%d", n.Host, n.Port)
 		}
 		if reason != "" {
 			why[n.Name] = reason

@@ -82,6 +82,8 @@ type ServerFacts struct {
 	Crashes int `json:"crashes,omitempty"`
 	// Pause says that the pause after a failed start is not over yet; it grows with Crashes.
 	Pause bool `json:"pause,omitempty"`
+	// PortTaken says, in words, that an address that the server is to listen on is another program's; empty while it is free, or nothing is about to start.
+	PortTaken string `json:"port_taken,omitempty"`
 	// HungMS is for how long the server has been hung, in ms.
 	HungMS int64 `json:"hung_ms,omitempty"`
 	// StuckMS is for how long a standby has not streamed, while neither its replay nor its receive position moved, in ms.

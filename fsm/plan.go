@@ -70,6 +70,9 @@ func start(goal Goal, f Facts, reason string) []Step {
 	if f.Server.Pause {
 		return waitFor("cannot_start", "see the server's log", "the server ended %d times in a row when it was started", f.Server.Crashes)
 	}
+	if f.Server.PortTaken != "" { // PostgreSQL would run where it can still bind, and nobody would reach it
+		return waitFor("port_in_use", "stop what listens there: ss -ltnp shows it; the server starts as soon as the port is free", "the server does not start: %s", f.Server.PortTaken)
+	}
 	files := Wanted(goal, f)
 	steps := plan(Step{Kind: StepStart, Reason: reason, Files: &files})
 	if !f.Files.Written {

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -46,8 +47,13 @@ func (n *Node) Observe(ctx context.Context, goal fsm.Goal) (fsm.Facts, error) {
 		f.Slots = n.slotsRight(ctx, goal, s)
 		f.Server.Stale = n.stale(ctx, f.Files.Effective)
 	}
-	if steps := fsm.Plan(goal, f); len(steps) > 0 && steps[0].Ask {
+	steps := fsm.Plan(goal, f)
+	if len(steps) > 0 && steps[0].Ask {
 		n.askUpstream(ctx, goal, &f)
+		steps = fsm.Plan(goal, f)
+	}
+	if down && slices.ContainsFunc(steps, func(s fsm.Step) bool { return s.Kind == fsm.StepStart }) {
+		f.Server.PortTaken = n.portTaken(ctx)
 	}
 	return f, nil
 }
