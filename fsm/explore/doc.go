@@ -12,7 +12,8 @@
 // Time is not modelled, only its effect: what waits for a timer may find it ended at any moment. Safety that held in this
 // world does not depend on clocks.
 //
-// The search asserts P1 (no acknowledged commit is missing from a server that rules afterwards), P2 (no acknowledgement of a
+// The search asserts P1 (no acknowledged commit, and none that a client has read behind a lifted crash gate, is missing from a server that
+// rules afterwards), P2 (no acknowledgement of a
 // former ruler that the present one does not hold) and P3 (from every state: heal, let everything run, and the group must
 // serve again with all its standbys, without a human).
 package explore
