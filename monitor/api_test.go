@@ -325,7 +325,7 @@ func testErrors(t *testing.T, b *bench) {
 		{"postgres://autoctl_node:hunter2@no-such-host.invalid:5432/autoctl", monitorapi.CodeUnreachable},
 		{"postgres://autoctl_node:hunter2@127.0.0.1:" + port + "/postgres?sslmode=disable", monitorapi.CodeAuth},
 		{"postgres://nobody:hunter2@127.0.0.1:" + port + "/autoctl?sslmode=disable", monitorapi.CodeAuth},
-		{"postgres://autoctl_node:hunter2@127.0.0.1:" + port + "/autoctl?sslmode=require", monitorapi.CodeAuth},
+		{"postgres://autoctl_node:hunter2@127.0.0.1:" + port + "/autoctl?sslmode=require", monitorapi.CodeTLS},
 		{"postgres://autoctl_node:hunter2@" + l.Addr().String() + "/autoctl?sslmode=disable", monitorapi.CodeNotMonitor},
 		{"postgres://autoctl_node:hunter2@:bad/autoctl", monitorapi.CodeInvalid},
 	} {

@@ -209,7 +209,7 @@ func checkFile(path string, content []byte) error {
 		}
 		seen[name] = true
 		if !slices.Contains(keyNames(""), name) {
-			return unknownKey(where, name)
+			return unknownKey(classConfig, where, name)
 		}
 		return nil
 	})

@@ -129,10 +129,12 @@ func classifyMonitor(err error) *failure {
 	}
 	f := &failure{err: err, hint: e.Hint}
 	switch e.Code {
-	case monitorapi.CodeUnreachable, monitorapi.CodeNotMonitor, monitorapi.CodeProtocol:
+	case monitorapi.CodeUnreachable, monitorapi.CodeNotMonitor, monitorapi.CodeProtocol, monitorapi.CodeTLS:
 		f.class = classUnreachable
 	case monitorapi.CodeAuth:
 		f.class = classAuth
+	case monitorapi.CodeOtherSystem:
+		f.class = classPrecondition
 	case monitorapi.CodeGone:
 		f.class = classDropped
 	case monitorapi.CodeInvalid:

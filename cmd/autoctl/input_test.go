@@ -61,8 +61,8 @@ func TestBadInput(t *testing.T) {
 		{"metadata", "set node metadata --name a --monitor " + uri, classUsage, "nothing to change"},
 		{"ssl without a choice", "enable ssl --pgdata DIR/n", classUsage, "no certificate is chosen"},
 		{"destroy elsewhere", "drop node --name a --destroy --monitor " + uri, classUsage, "this machine only"},
-		{"unknown key", "config set postgresql.prt 5433 --pgdata DIR/n", classConfig, "did you mean postgresql.port?"},
-		{"key of another section", "config set ssl.port 5433 --pgdata DIR/n", classConfig, "did you mean postgresql.port?"},
+		{"unknown key", "config set postgresql.prt 5433 --pgdata DIR/n", classUsage, "did you mean postgresql.port?"},
+		{"key of another section", "config set ssl.port 5433 --pgdata DIR/n", classUsage, "did you mean postgresql.port?"},
 		{"fixed key", "config set node.formation x --pgdata DIR/n", classRefused, "cannot be changed"},
 		{"rule format", "inspect fsm --format dot", classUsage, "mermaid"},
 	}

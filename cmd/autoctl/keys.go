@@ -135,15 +135,15 @@ func findKey(name string) (key, error) {
 	if i := slices.IndexFunc(all, func(k key) bool { return k.name == name }); i >= 0 {
 		return all[i], nil
 	}
-	return key{}, unknownKey("", name)
+	return key{}, unknownKey(classUsage, "", name)
 }
 
-func unknownKey(where, name string) error {
+func unknownKey(c class, where, name string) error {
 	hint := `"autoctl config get" lists the keys`
 	if near := nearestKey(name); near != "" {
 		hint = fmt.Sprintf("did you mean %s?", near)
 	}
-	return fail(classConfig, hint, "%sunknown key %q", where, name)
+	return fail(c, hint, "%sunknown key %q", where, name)
 }
 
 // nearestKey compares whole names, and options alone: the right option in the wrong section is a likely slip.

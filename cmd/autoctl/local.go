@@ -40,6 +40,7 @@ func classifyLocal(err error) *failure {
 		{pgserver.ErrSeveralBinaries, classPrecondition, "choose one with --pgctl, such as --pgctl /usr/lib/postgresql/15/bin/pg_ctl"},
 		{tlscert.ErrIncomplete, classConfig, "give --server-cert together with --server-key"},
 		{tlscert.ErrExposed, classConfig, "chmod 0600 the key"},
+		{demo.ErrOccupied, classPrecondition, "name an empty or new directory with --dir: the demonstration deletes it at its end"},
 		{demo.ErrMissing, classFailed, "this must not happen: please keep the logs (--keep) and report it"},
 	} {
 		if errors.Is(err, known.err) {
@@ -62,7 +63,7 @@ func refusalClass(code string) class {
 		return classPrecondition
 	case string(keeper.CodeGone):
 		return classDropped
-	case string(monitorapi.CodeUnreachable), string(monitorapi.CodeNotMonitor), string(monitorapi.CodeProtocol):
+	case string(monitorapi.CodeUnreachable), string(monitorapi.CodeNotMonitor), string(monitorapi.CodeProtocol), string(monitorapi.CodeTLS):
 		return classUnreachable
 	case string(monitorapi.CodeAuth):
 		return classAuth

@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/autoctl/autoctl/cmd/autoctl/demo"
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/monitorapi"
 )
@@ -42,6 +44,25 @@ o'brien "x": no room for a base backup (make some)
 		t.Error(diff)
 	}
 }
+
+// TestClassify: whose fault it is tells the exit code, not where it was noticed.
+func TestClassify(t *testing.T) {
+	for want, err := range map[class]error{
+		classPrecondition: &monitorapi.Error{Code: monitorapi.CodeOtherSystem},
+		classUnreachable:  &monitorapi.Error{Code: monitorapi.CodeTLS},
+		classRefused:      &monitorapi.Error{Code: monitorapi.CodeConflict},
+		classUsage:        errorOf(findKey("no.key")),
+	} {
+		if got := classify(attempt(err, "x")).class; got != want {
+			t.Errorf("%v: class %s, want %s", err, got.name, want.name)
+		}
+	}
+	if f := classify(fmt.Errorf("demo: %w", demo.ErrOccupied)); f.class != classPrecondition || f.hint == "" {
+		t.Errorf("demo: class %s, hint %q", f.class.name, f.hint)
+	}
+}
+
+func errorOf(_ key, err error) error { return err }
 
 func TestOnlyGroup(t *testing.T) {
 	if all, err := onlyGroup(someState(), -1); err != nil || len(all.Formations) != 1 {

@@ -153,7 +153,8 @@ func (c *Client) ensure(ctx context.Context) error {
 
 func (c *Client) connect(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, c.config.Copy())
-	if err != nil && CodeOf(classify(err, c.where)) == CodeAuth && c.stranger(ctx) {
+	code := CodeOf(classify(err, c.where))
+	if err != nil && (code == CodeAuth || code == CodeTLS) && c.stranger(ctx) {
 		return nil, &Error{
 			Code: CodeNotMonitor, Text: fmt.Sprintf("the server at %s is not a monitor: %s", c.where, reason(err)), Cause: err,
 			Hint: uriHint + "; a monitor made with --skip-pg-hba answers so to a missing or wrong password",

@@ -21,7 +21,9 @@ const (
 	CodeUnreachable Code = "unreachable"
 	// CodeNotMonitor: something answers there and it is no monitor.
 	CodeNotMonitor Code = "not_a_monitor"
-	// CodeAuth: the monitor does not let us in: password, certificate, TLS or pg_hba.conf.
+	// CodeTLS: the URI asks for TLS, and the server has none.
+	CodeTLS Code = "no_tls"
+	// CodeAuth: the monitor does not let us in: password, certificate or pg_hba.conf.
 	CodeAuth Code = "auth"
 	// CodeProtocol: the monitor speaks another version.
 	CodeProtocol Code = "protocol"
@@ -31,8 +33,10 @@ const (
 	CodeUnknown Code = "unknown"
 	// CodeGone: this node was dropped from its formation.
 	CodeGone Code = "gone"
-	// CodeConflict: a name, address or id is taken, or the data belongs elsewhere.
+	// CodeConflict: a name, address or id is taken.
 	CodeConflict Code = "conflict"
+	// CodeOtherSystem: the data directory is another cluster's.
+	CodeOtherSystem Code = "other_system"
 	// CodeInvalid: a value out of range or malformed.
 	CodeInvalid Code = "invalid"
 	// CodeFailed: the monitor tried, and its database had an error that nobody foresaw.
@@ -71,6 +75,7 @@ var sqlCodes = map[string]Code{
 	"AC004": CodeInvalid,
 	"AC005": CodeRefused,
 	"AC006": CodeGone,
+	"AC007": CodeOtherSystem,
 }
 
 // classify turns whatever pgx returned into an *Error; where is host:port, for the text.
@@ -87,7 +92,7 @@ func classify(err error, where string) error {
 	text := reason(err)
 	switch {
 	case strings.Contains(text, "server refused TLS"):
-		return &Error{Code: CodeAuth, Text: fmt.Sprintf("monitor at %s: server refuses TLS", where),
+		return &Error{Code: CodeTLS, Text: fmt.Sprintf("monitor at %s: server refuses TLS", where),
 			Hint: "the sslmode of the monitor's URI asks for TLS: compare it with the monitor's settings", Cause: err}
 	case strings.Contains(text, "tls:") || strings.Contains(text, "x509:"):
 		return &Error{Code: CodeAuth, Text: fmt.Sprintf("monitor at %s: TLS: %s", where, text),

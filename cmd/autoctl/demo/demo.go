@@ -36,6 +36,9 @@ type Options struct {
 	URIs  func(monitorapi.State) (write, read string)
 }
 
+// ErrOccupied says that the directory that was named holds something.
+var ErrOccupied = errors.New("it is not empty")
+
 // ErrMissing says that acknowledged rows are not there: the one thing that must not happen.
 var ErrMissing = errors.New("acknowledged rows are missing")
 
@@ -80,7 +83,7 @@ func prepareDir(dir string) (string, error) {
 		return "", err
 	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return "", fmt.Errorf("use directory %s: it is not empty", dir)
+		return "", fmt.Errorf("use directory %s: %w", dir, ErrOccupied)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make directory: %w", err)

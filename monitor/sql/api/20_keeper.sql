@@ -217,7 +217,7 @@ begin
     sysid := coalesce(nullif((r->'memory'->'goal'->>'system_id')::numeric, 0), sysid);
   end if;
   if sysid <> 0 and g.system_id <> 0 and sysid <> g.system_id then
-    perform autoctl.fail('AC003', format('the data directory has system identifier %s, group %s of formation %L has %s',
+    perform autoctl.fail('AC007', format('the data directory has system identifier %s, group %s of formation %L has %s',
       sysid, g.number, f.name, g.system_id), 'it is a copy of another cluster: use an empty directory, or another formation');
   end if;
   return g;
