@@ -45,8 +45,8 @@ type Created struct {
 
 // Create registers a node after it has looked at everything that could keep it
 // from running; it creates no cluster itself: that is the daemon's first goal.
-// Interrupted anywhere, the same call goes on. note is called with news for
-// people as they come, before what they announce is done. A refusal is a
+// Interrupted anywhere, the same call goes on. note is called with what the
+// daemon will change, for people, once the node is registered. A refusal is a
 // [*Refusal] or an error of package monitorapi, and has changed nothing.
 func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string)) (made Created, err error) {
 	if err := cfg.Validate(); err != nil {
@@ -82,11 +82,17 @@ func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string
 		if made.Notes, err = s.lacking(ctx, cfg); err != nil {
 			return Created{}, err
 		}
+		if err := s.unitChangeable(); err != nil {
+			return Created{}, err
+		}
 	}
-	for _, n := range made.Notes {
+	if made, err = register(ctx, made, s, store, monitor); err != nil {
+		return made, err
+	}
+	for _, n := range made.Notes { // not of another cluster's directory, which the monitor refuses
 		note(n)
 	}
-	return register(ctx, made, s, store, monitor)
+	return made, nil
 }
 
 // refusedOutright reports whether err means that nothing was begun: we, or the monitor in so many words, refused. An answer that was lost is not that.
@@ -95,8 +101,8 @@ func refusedOutright(err error) bool {
 		return true
 	}
 	switch monitorapi.CodeOf(err) {
-	case monitorapi.CodeRefused, monitorapi.CodeConflict, monitorapi.CodeInvalid, monitorapi.CodeUnknown, monitorapi.CodeAuth, monitorapi.CodeProtocol,
-		monitorapi.CodeNotMonitor:
+	case monitorapi.CodeRefused, monitorapi.CodeConflict, monitorapi.CodeOtherSystem, monitorapi.CodeInvalid, monitorapi.CodeUnknown,
+		monitorapi.CodeAuth, monitorapi.CodeTLS, monitorapi.CodeProtocol, monitorapi.CodeNotMonitor:
 		return true
 	default:
 		return false
@@ -185,7 +191,7 @@ func register(ctx context.Context, made Created, s survey, store *state.Store, m
 		return made, refuse(CodeState, err, "make it writable and run the command again", "%v", err)
 	}
 	made.Node, made.Config.Group, made.Config.Name = reg.Node, reg.Group, reg.Name
-	return made, s.moveConfigIn(ctx)
+	return made, nil
 }
 
 // prepare makes a memory ready for a registration: a token of its own, and a

@@ -140,13 +140,17 @@ func TestCreate_Running(t *testing.T) {
 // TestCreate_OtherSystem: the monitor's refusal of another cluster leaves the
 // directory as it was.
 func TestCreate_OtherSystem(t *testing.T) {
-	s := pgtest.New(t, nil)
+	s := pgtest.New(t, conf.Params{"wal_level": "minimal", "max_wal_senders": "0"})
 	cfg := config(t)
 	cfg.PGData = s.DataDir
 	before := listing(t, s.DataDir)
-	refusal := &monitorapi.Error{Code: monitorapi.CodeConflict, Text: "other system"}
-	if _, _, err := create(t, cfg, &registrar{err: refusal}); monitorapi.CodeOf(err) != monitorapi.CodeConflict {
-		t.Errorf("%v", err)
+	refusal := &monitorapi.Error{Code: monitorapi.CodeOtherSystem, Text: "other system"}
+	_, notes, err := create(t, cfg, &registrar{err: refusal})
+	if monitorapi.CodeOf(err) != monitorapi.CodeOtherSystem || len(notes) > 0 {
+		t.Errorf("%v, after saying %q", err, notes)
+	}
+	if _, err := os.Lstat(cfg.StateDir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the state directory stays: %v", err)
 	}
 	if diff := cmp.Diff(before, listing(t, s.DataDir)); diff != "" {
 		t.Errorf("data directory changed: %s", diff)

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/internal/pgserver/disk"
 )
@@ -18,6 +21,25 @@ import (
 // outside are the parameters of Debian's postgresql.conf that name places
 // outside the data directory, and mean something else inside it or on a copy.
 var outside = regexp.MustCompile(`(?m)^\s*(data_directory|hba_file|ident_file|external_pid_file)\b`)
+
+// bringConfigIn does for a node that was created before what [survey.moveConfigIn]
+// does: by the daemon, so that a server that create found stays up until there
+// is somebody to start it again.
+func bringConfigIn(ctx context.Context, cfg Config, b pgserver.Binaries, mem fsm.Memory) error {
+	if _, err := os.Stat(filepath.Join(cfg.PGData, "PG_VERSION")); err != nil || mem.Busy != fsm.BusyNone {
+		return nil // no cluster, or one that is being replaced
+	}
+	s := survey{binaries: b}
+	s.data.Kind, s.data.Path = pgserver.DataReady, cfg.PGData
+	var err error
+	if s.config, s.inside, err = pgserver.FindConfigFile(ctx, b, cfg.PGData); err != nil || s.inside {
+		return nil // a directory without any is damaged: the daemon's concern
+	}
+	if err := s.findServer(cfg); err != nil {
+		return err
+	}
+	return s.moveConfigIn(ctx)
+}
 
 // moveConfigIn copies the configuration of Debian's layout into the data
 // directory, users' settings and all, so that copies of the directory carry it.
@@ -101,6 +123,9 @@ func disableUnit(dir string) error {
 	if err != nil {
 		return fmt.Errorf("disable the distribution's start of the cluster: %w", err)
 	}
+	if isDisabled(content) {
+		return nil
+	}
 	var kept []string
 	for line := range strings.SplitSeq(string(content), "\n") {
 		if t := strings.TrimSpace(line); t == "" || strings.HasPrefix(t, "#") {
@@ -109,8 +134,43 @@ func disableUnit(dir string) error {
 	}
 	text := strings.TrimRight(strings.Join(kept, "\n"), "\n") + "\n# autoctl starts this cluster\ndisabled\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return refuse(CodeSetup, err, "write the word disabled into it as root, then run the command again",
-			"the distribution would start this cluster too: %s cannot be changed: %v", path, err)
+		return unitRefusal(path, err)
 	}
 	return nil
+}
+
+// isDisabled reports whether a start.conf keeps the distribution from starting
+// the cluster.
+func isDisabled(content []byte) bool {
+	for line := range strings.Lines(string(content)) {
+		if strings.TrimSpace(line) == "disabled" {
+			return true
+		}
+	}
+	return false
+}
+
+// unitChangeable refuses, before anything is changed, a cluster that the
+// distribution would go on starting.
+func (s survey) unitChangeable() error {
+	if s.inside || !s.existing() {
+		return nil
+	}
+	path := filepath.Join(filepath.Dir(s.config), "start.conf")
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && isDisabled(content) {
+		return nil
+	}
+	if err == nil {
+		err = unix.Access(path, unix.W_OK)
+	}
+	if err != nil {
+		return unitRefusal(path, err)
+	}
+	return nil
+}
+
+func unitRefusal(path string, err error) error {
+	return refuse(CodeSetup, err, "write the word disabled into it as root, then run the command again",
+		"the distribution would start this cluster too: %s cannot be changed: %v", path, err)
 }

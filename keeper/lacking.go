@@ -62,7 +62,7 @@ func (s survey) lacking(ctx context.Context, cfg Config) ([]string, error) {
 		notes = append(notes, "some of this takes effect with a restart of PostgreSQL, which autoctl run does once")
 	}
 	if !s.inside {
-		notes = append(notes, fmt.Sprintf("the configuration is copied from %s into the data directory, and PostgreSQL restarted on it", s.config))
+		notes = append(notes, fmt.Sprintf("autoctl run copies the configuration from %s into the data directory, and restarts PostgreSQL on it", s.config))
 	}
 	return notes, nil
 }

@@ -24,11 +24,7 @@ type postgres struct {
 
 // newPostgres prepares the PostgreSQL that a configuration describes. It changes
 // nothing and starts nothing.
-func newPostgres(ctx context.Context, cfg Config, store *state.Store, log zerolog.Logger) (*postgres, error) {
-	c, err := localConfig(ctx, cfg, log)
-	if err != nil {
-		return nil, err
-	}
+func newPostgres(c local.Config, store *state.Store) (*postgres, error) {
 	n, err := local.New(c, store)
 	if err != nil {
 		return nil, refuse(CodeSetup, err, "", "%v", err)

@@ -87,15 +87,21 @@ func (s *Service) assemble(ctx context.Context) error {
 	if err := sameAddress(o.Config); err != nil {
 		return err
 	}
+	c, err := localConfig(ctx, o.Config, o.Log)
+	if err != nil {
+		return err
+	}
+	if err := bringConfigIn(ctx, o.Config, c.Binaries, s.store.Get()); err != nil {
+		return err
+	}
 	var monitor daemon.Monitor
-	var err error
 	if o.Config.Monitor != "" {
 		if s.client, err = monitorapi.New(o.Config.Monitor, monitorapi.Options{Software: o.Software}); err != nil {
 			return err
 		}
 		monitor = s.client
 	}
-	if s.node, err = newPostgres(ctx, o.Config, s.store, o.Log); err != nil {
+	if s.node, err = newPostgres(c, s.store); err != nil {
 		return err
 	}
 	s.daemon = daemon.New(daemon.Parts{

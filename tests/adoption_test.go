@@ -115,8 +115,11 @@ func TestAdoption(t *testing.T) {
 	n3 := c.Place("n3")
 	byHand(t, n3, "--data-checksums")
 	before := inventory(t, n3.PGDATA())
-	said := n3.Refused(cluster.ExitRefused, n3.CreateArgs()...)
+	said := n3.Refused(cluster.ExitPrecondition, n3.CreateArgs()...)
 	mentions(t, said, "create postgres in "+n3.PGDATA(), "system identifier", "hint:")
+	if strings.Contains(said, "becomes") {
+		t.Errorf("it says what it would change:\n%s", said)
+	}
 	if after := inventory(t, n3.PGDATA()); after != before {
 		t.Error("the directory of the stranger was changed")
 	}
@@ -181,13 +184,14 @@ func TestAdoptionDebian(t *testing.T) {
 	n1.MustRun(t, "/usr/bin/pg_ctlcluster", "--skip-systemctl-redirect", version, name, "start")
 	n1.MustRun(t, tool(t, "psql"), "-X", "-p", fmt.Sprint(n1.Port), "-d", "postgres", "-c", "create table precious as select 42 as n")
 
-	n1.Create()
-	c.Wait(patience, cluster.States{"n1": cluster.Single})
-	log, err := os.ReadFile(n1.Log())
-	if err != nil {
-		t.Fatal(err)
+	postmaster := n1.Postmaster()
+	said := n1.Try(n1.CreateArgs()...)
+	mentions(t, said.Stdout+said.Stderr, "copies the configuration from "+filepath.Join(etc, "postgresql.conf"))
+	if pid := n1.Postmaster(); said.Code != 0 || pid != postmaster {
+		t.Errorf("create without --run: exit code %d; the server's process is %d, was %d\n%s", said.Code, pid, postmaster, said.Stderr)
 	}
-	mentions(t, string(log), "the configuration is copied from "+filepath.Join(etc, "postgresql.conf"))
+	n1.Restart()
+	c.Wait(patience, cluster.States{"n1": cluster.Single})
 	if got := n1.SQL("select current_setting('work_mem'), current_setting('config_file'), n from precious"); got[0] != "7MB|"+filepath.Join(n1.PGDATA(), "postgresql.conf")+"|42" {
 		t.Errorf("n1 has %v", got)
 	}
