@@ -78,6 +78,7 @@ func (m *Memory) Obey(goal Goal) error {
 		m.Rung, m.Tried, m.Why = RungStream, RungStream, ""
 	}
 	m.Goal = goal
+	m.Promotions = named(m.Promotions, goal.Node)
 	switch {
 	case goal.State.Serves():
 		m.Serving = &goal
@@ -85,6 +86,17 @@ func (m *Memory) Obey(goal Goal) error {
 		m.Serving = nil
 	}
 	return nil
+}
+
+// named says of promotions that an earlier version wrote down, without a node, that this one made them.
+func named(all []Promotion, node NodeID) []Promotion {
+	for i, p := range all {
+		if p.Node == 0 {
+			all = slices.Clone(all)
+			all[i].Node = node
+		}
+	}
+	return all
 }
 
 func sameUpstream(a, b *Upstream) bool {
@@ -181,7 +193,7 @@ func promotionOf(goal Goal) Promotion {
 	if epoch == 0 {
 		epoch = goal.Epoch
 	}
-	return Promotion{Epoch: epoch, Timeline: goal.Timeline}
+	return Promotion{Epoch: epoch, Timeline: goal.Timeline, Node: goal.Node}
 }
 
 // Climb remembers that the rungs below rung do not help with the present upstream, and why.

@@ -54,6 +54,9 @@ func mustCopy(goal Goal, f Facts) string {
 		return "a rebuild was asked for"
 	}
 	if p, ok := stray(goal, f); ok {
+		if f.Upstream.Lineage.has(p.Timeline) {
+			return fmt.Sprintf("a promotion to timeline %d was begun here, and the upstream's timeline of that number is another promotion's (S3)", p.Timeline)
+		}
 		return fmt.Sprintf("a promotion to timeline %d was begun here that the upstream does not have (S3)", p.Timeline)
 	}
 	return ""
@@ -91,10 +94,15 @@ func accounted(goal Goal, f Facts) bool {
 	return true
 }
 
-// reigned reports whether the group ordered exactly this promotion of this node, or began anew with what this node made of it.
+// reigned reports whether the group ordered exactly this promotion, of this node or of the one that it was before it was dropped and created again, or
+// began anew with what this node made of it.
 func reigned(goal Goal, p Promotion) bool {
 	o, known := goal.Orders.of(p.Timeline)
-	return known && o.Node == goal.Node && o.Epoch >= p.Epoch
+	by := p.Node
+	if by == 0 {
+		by = goal.Node
+	}
+	return known && (o.Node == by && o.Epoch == p.Epoch || o.Node == goal.Node && o.Epoch > p.Epoch)
 }
 
 func (l Lineage) has(tli Timeline) bool {

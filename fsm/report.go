@@ -79,6 +79,9 @@ type Vote struct {
 type Promotion struct {
 	Epoch    uint64   `json:"epoch"`
 	Timeline Timeline `json:"timeline"`
+	// Node is the one that was ordered to make it; 0 in the memory of an earlier version. A node that was dropped and created again on its data has
+	// another id since.
+	Node NodeID `json:"node,omitempty"`
 	// Switch is the LSN of the candidate when it began.
 	Switch LSN `json:"switch"`
 }

@@ -3,6 +3,8 @@ package inprocess
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,4 +52,27 @@ func TestAnew(t *testing.T) {
 	b.start()
 	s.states(60*time.Second, map[string]fsm.State{"b": fsm.StateSingle})
 	s.mustWrite("create table t (n int)", b)
+}
+
+// TestPair_FormerPrimaryStreams: a former primary that was dropped and is created again on its kept data follows without a copy, under its new id.
+func TestPair_FormerPrimaryStreams(t *testing.T) {
+	s, a, b := pair(t)
+	s.command(fsm.Command{Kind: fsm.CommandFailover}, fsm.OutcomeAccepted)
+	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StateSecondary, "b": fsm.StatePrimary})
+	s.command(fsm.Command{Kind: fsm.CommandFailover}, fsm.OutcomeAccepted)
+	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
+	s.mustWrite("create table t (n int)", a, b)
+	a.leave()
+	s.states(30*time.Second, map[string]fsm.State{"b": fsm.StateSingle})
+	a.create()
+	a.start()
+	s.states(60*time.Second, map[string]fsm.State{"a": fsm.StateSecondary, "b": fsm.StatePrimary})
+	text, err := os.ReadFile(filepath.Join(s.dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "was begun here") {
+		t.Error("it was copied")
+	}
+	s.mustWrite("insert into t values (1)", a, b)
 }
