@@ -82,6 +82,10 @@ func (c *canon) goal(w *World, g *fsm.Goal) {
 	for _, p := range g.Peers {
 		c.byte(byte(p.Node))
 	}
+	if x := g.Wishes; x != nil {
+		c.byte(byte(x.Priority), byte(x.NumberSync))
+		c.bool(x.Quorum, x.Paused)
+	}
 	c.record(g.Record)
 	// The list only grows, so that its length tells which part of the group's it is.
 	c.byte(byte(len(w.group.Orders) - len(g.Orders)))
