@@ -83,9 +83,9 @@ func (d *decider) unready(n *Node) (Refusal, bool) {
 	return r, true
 }
 
-// unprobed reports whether the monitor's own probe has not reached a running server for node_lost_after.
+// unprobed reports whether the monitor's own probe has not reached a server for node_lost_after in which it ran.
 func (d *decider) unprobed(n *Node) bool {
-	return running(n) && d.age(n.Probed) > ms(d.g.Settings.NodeLostAfterMS)
+	return running(n) && d.age(max(n.Probed, n.Up)) > ms(d.g.Settings.NodeLostAfterMS)
 }
 
 // Undecided is the explanation for a monitor whose decision loop gave its last sign of life so many milliseconds ago, negative for never: whatever the

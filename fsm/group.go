@@ -88,6 +88,8 @@ type Node struct {
 	// Heard is when the last report arrived, Probed when the monitor's own probe last succeeded; -1 for never in this life of the monitor.
 	Heard  Instant `json:"heard"`
 	Probed Instant `json:"probed"`
+	// Up is since when the monitor has known the node's server to run: before that no probe could succeed. 0 when that is not known.
+	Up Instant `json:"up,omitempty"`
 	// Maintenance and Dropping are what operators want of the node; they hold until undone.
 	Maintenance bool `json:"maintenance,omitempty"`
 	Dropping    bool `json:"dropping,omitempty"`

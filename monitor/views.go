@@ -24,6 +24,7 @@ type view struct {
 	beats  int64
 	heard  fsm.Instant
 	probed fsm.Instant
+	up     fsm.Instant // since when its server has been known to run; 0 while it is not
 	health string
 	dirty  bool // a probe has not been written yet
 	flip   bool // and it changed the node's health
@@ -110,7 +111,13 @@ func (v *views) fill(g *fsm.Group) {
 	g.Since = v.since
 	for i := range g.Nodes {
 		n := v.node(g.Nodes[i].ID)
-		g.Nodes[i].Heard, g.Nodes[i].Probed = n.heard, n.probed
+		switch r := g.Nodes[i].Report; {
+		case r == nil || r.Server.Status != fsm.ServerRunning:
+			n.up = 0
+		case n.up == 0:
+			n.up = v.now()
+		}
+		g.Nodes[i].Heard, g.Nodes[i].Probed, g.Nodes[i].Up = n.heard, n.probed, n.up
 	}
 }
 
