@@ -26,14 +26,18 @@ var outside = regexp.MustCompile(`(?m)^\s*(data_directory|hba_file|ident_file|ex
 // does: by the daemon, so that a server that create found stays up until there
 // is somebody to start it again.
 func bringConfigIn(ctx context.Context, cfg Config, b pgserver.Binaries, mem fsm.Memory) error {
-	if _, err := os.Stat(filepath.Join(cfg.PGData, "PG_VERSION")); err != nil || mem.Busy != fsm.BusyNone {
+	if mem.Busy != fsm.BusyNone || majorOf(cfg.PGData) == 0 {
 		return nil // no cluster, or one that is being replaced
 	}
 	s := survey{binaries: b}
 	s.data.Kind, s.data.Path = pgserver.DataReady, cfg.PGData
 	var err error
-	if s.config, s.inside, err = pgserver.FindConfigFile(ctx, b, cfg.PGData); err != nil || s.inside {
-		return nil // a directory without any is damaged: the daemon's concern
+	s.config, s.inside, err = pgserver.FindConfigFile(ctx, b, cfg.PGData)
+	if errors.Is(err, pgserver.ErrNoConfig) || err == nil && s.inside {
+		return nil // a directory without any is damaged: that is the daemon's concern
+	}
+	if err != nil {
+		return err
 	}
 	if err := s.findServer(cfg); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,10 +39,26 @@ func TestMoveConfigIn(t *testing.T) {
 
 	s := survey{config: filepath.Join(etc, "postgresql.conf")}
 	s.data.Kind, s.data.Path = pgserver.DataReady, server.DataDir
+	startConf := filepath.Join(etc, "start.conf")
+	if err := os.Chmod(startConf, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.unitChangeable(); err == nil || !strings.Contains(err.Error(), startConf) {
+		t.Errorf("a start.conf that this user cannot change: %v", err)
+	}
+	if err := os.Chmod(startConf, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.unitChangeable(); err != nil {
+		t.Error(err)
+	}
 	for range 2 { // again after an interruption
 		if err := s.moveConfigIn(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := errors.Join(os.Chmod(startConf, 0o400), s.unitChangeable(), s.moveConfigIn(t.Context())); err != nil {
+		t.Errorf("a start.conf that says disabled already: %v", err)
 	}
 	server.Start()
 	for name, want := range map[string]string{"work_mem": "7MB", "maintenance_work_mem": "77MB", "hba_file": server.DataDir + "/pg_hba.conf"} {
