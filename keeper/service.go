@@ -281,6 +281,9 @@ func (s *Service) awaitEnd(ctx context.Context, progress func(string)) error {
 	for {
 		mem := s.store.Get()
 		now := fmt.Sprintf("reported %s, assigned %s", mem.State, mem.Goal.State)
+		if mem.State == "" || mem.Goal.State == "" { // one that has only just begun
+			now = ""
+		}
 		if now != before {
 			progress(now)
 			before = now

@@ -44,7 +44,7 @@ func TestTLSEnabledLater(t *testing.T) {
 	since := c.LastEvent()
 
 	t.Log("the monitor first, then the primary, then the standby")
-	c.Monitor.Autoctl("enable", "ssl", "--ssl-self-signed", "--ssl-mode", "require")
+	mentions(t, c.Monitor.Autoctl("enable", "ssl", "--ssl-self-signed", "--ssl-mode", "require"), "TLS is on", "the running server takes it")
 	c.Await(patience, "ssl of the monitor is on", func(stdcontext.Context) error {
 		if got := monitorSSL(t, c); got != "on" {
 			return fmt.Errorf("it is %s", got)

@@ -66,7 +66,11 @@ func TestRefusals(t *testing.T) {
 	}
 
 	t.Log("a second keeper, and create over a running one")
-	mentions(t, n1.Refused(cluster.ExitPrecondition, "run", "--pgdata", n1.PGDATA()), "another keeper runs", strconv.Itoa(n1.PID()))
+	second := n1.Refused(cluster.ExitPrecondition, "run", "--pgdata", n1.PGDATA())
+	mentions(t, second, "another keeper runs", strconv.Itoa(n1.PID()))
+	if strings.Contains(second, "autoctl runs") {
+		t.Errorf("what was refused says that it runs:\n%s", second)
+	}
 	mentions(t, n1.Refused(cluster.ExitPrecondition, n1.CreateArgs()...), "another keeper runs")
 
 	t.Log("nobody to fail over to")

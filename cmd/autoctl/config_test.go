@@ -214,6 +214,26 @@ func TestConfigSet_Machine(t *testing.T) {
 	}
 }
 
+// TestSays: what a change of the configuration amounts to.
+func TestSays(t *testing.T) {
+	_, pgdata := written(t, strings.Replace(keeperFile, "uri: postgres://autoctl_node@127.0.0.1:5432/autoctl", `uri: ""`, 1))
+	for _, c := range []struct {
+		args, says string
+		code       int
+	}{
+		{"config set postgresql.port 5440", "next start", 0},
+		{"config set postgresql.socket_directory /tmp", "next start", 0},
+		{"config set log.level debug", `"autoctl reload"`, 0},
+		{"disable monitor", "without a monitor already", classNothing.code},
+		{"enable ssl --ssl-self-signed", "TLS is on, with the certificate in " + configDir(pgdata) + "/server.crt; no daemon runs", 0},
+		{"disable ssl", "TLS is off; no daemon runs", 0},
+	} {
+		if r := autoctl(t, append(strings.Fields(c.args), "--pgdata", pgdata)...); r.code != c.code || !strings.Contains(r.out+r.err, c.says) {
+			t.Errorf("%s: exit %d: %s%s", c.args, r.code, r.out, r.err)
+		}
+	}
+}
+
 // TestCheck_AnotherHost: with an authority of one's own, clients verify the host by default: a certificate for another one is refused.
 func TestCheck_AnotherHost(t *testing.T) {
 	for mode, refused := range map[string]bool{"": true, "verify-full": true, "verify-ca": false, "require": false} {

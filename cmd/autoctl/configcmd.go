@@ -239,7 +239,7 @@ its next start.`,
 			}
 			doc := map[string]any{"file": path, "key": k.name, "value": args[1]}
 			return a.print(doc, func(w io.Writer) {
-				fmt.Fprintf(w, "%s is %s. \"autoctl reload\" makes a running daemon take it.\n", k.name, printable(args[1]))
+				fmt.Fprintf(w, "%s is %s. %s\n", k.name, printable(args[1]), k.takes())
 			})
 		},
 	}

@@ -139,10 +139,15 @@ func (a *app) reloadCommand() *cobra.Command {
 	return leaf(cmd, cobra.NoArgs)
 }
 
-func (a *app) reloadDaemon(ctx context.Context, l *loaded) error {
+// askReload makes a running daemon take its configuration.
+func askReload(ctx context.Context, l *loaded) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := control.Call(ctx, statePath(l.PostgreSQL.PGData), control.Request{Command: "reload"}, nil, nil); err != nil {
+	return control.Call(ctx, statePath(l.PostgreSQL.PGData), control.Request{Command: "reload"}, nil, nil)
+}
+
+func (a *app) reloadDaemon(ctx context.Context, l *loaded) error {
+	if err := askReload(ctx, l); err != nil {
 		return err
 	}
 	return a.print(map[string]any{"reloaded": true}, func(w io.Writer) { fmt.Fprintln(w, "Reloaded.") })
@@ -218,6 +223,8 @@ func keeperRows(k *keeper.ServiceStatus) [][2]string {
 	r := k.Report
 	server := string(r.Server.Status)
 	switch {
+	case r.Server.Status != "running" && r.Activity != nil && r.Activity.Kind == "basebackup":
+		server = "not running while its data are copied" // what is being replaced says nothing
 	case r.Server.Status == "running" && r.Server.Recovery:
 		server += ", a standby"
 	case r.Server.Status == "running":

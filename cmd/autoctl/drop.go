@@ -47,6 +47,9 @@ deletes a node on this machine although the monitor cannot be reached, or has fo
 				}
 				o := operation{a: a, s: s, group: g.Group, wait: wait, command: fsm.Command{Kind: fsm.CommandDrop, Node: n.NodeID, Force: force}}
 				o.watch = untilGone(n)
+				if !force {
+					o.late = "; --force does not wait for a node that will never come back"
+				}
 				return o.carryOut(cmd.Context())
 			})
 			if destroy && force {
@@ -202,7 +205,7 @@ func (a *app) dropMonitor() *cobra.Command {
 				if err := os.RemoveAll(configDir(dir)); err != nil {
 					return fail(classFailed, "", "delete configuration: %w", err)
 				}
-				a.say("The monitor is stopped and forgotten; its data is still in %s.", dir)
+				a.say("The monitor is stopped and forgotten; its data is still in %s: use it again with \"autoctl create monitor\", or delete it by hand.", dir)
 				return nil
 			}(), "drop monitor")
 		},

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -92,12 +94,17 @@ func (a *app) changeSSL(ctx context.Context, t *target, values map[string]string
 	if err := changeConfig(path, values); err != nil {
 		return err
 	}
-	err = a.reloadDaemon(ctx, l)
-	if errors.Is(err, control.ErrNotRunning) {
-		a.say("The configuration is changed; no daemon runs that would have to take it.")
-		return nil
+	text := map[string]string{sslOff: "TLS is off", sslSelfSigned: "TLS is on, with the certificate in " + values["ssl.cert_file"],
+		sslFiles: "TLS is on, with the certificate in " + firstOf(values["ssl.cert_file"], l.SSL.CertFile)}[values["ssl.source"]]
+	switch err := askReload(ctx, l); {
+	case errors.Is(err, control.ErrNotRunning):
+		text += "; no daemon runs that would have to take it."
+	case err != nil:
+		return err
+	default:
+		text += "; the running server takes it."
 	}
-	return err
+	return a.print(map[string]any{"ssl": values["ssl.source"]}, func(w io.Writer) { fmt.Fprintln(w, text) })
 }
 
 func (a *app) enableMonitor() *cobra.Command {
@@ -141,6 +148,9 @@ func (a *app) changeMonitor(ctx context.Context, t *target, uri string) error {
 	}
 	if l.Role != roleKeeper {
 		return fail(classUsage, "", "%s is a monitor's, not a node's", l.PostgreSQL.PGData)
+	}
+	if uri == "" && l.Monitor.URI == "" {
+		return fail(classNothing, "", "the node goes on without a monitor already")
 	}
 	if l.Monitor.URI == uri {
 		return fail(classNothing, "", "the node uses that monitor already")

@@ -20,6 +20,7 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"unknown command", "shw", classUsage, `did you mean "autoctl show"?`},
 		{"unknown subcommand", "perform failver", classUsage, `did you mean "autoctl perform failover"?`},
+		{"unknown subcommand with options of its own", "show stat --monitor " + uri, classUsage, `did you mean "autoctl show state"?`},
 		{"unknown option", "show state --monitr x", classUsage, "did you mean --monitor?"},
 		{"surplus argument", "show state now", classUsage, "usage: autoctl show state"},
 		{"output format", "version --output yaml", classUsage, "--output json"},
@@ -48,6 +49,10 @@ func TestBadInput(t *testing.T) {
 		{"timing without a value", "set formation settings node_lost_after --monitor " + uri, classUsage, "NAME=VALUE"},
 		{"timing that is none", "set formation settings node_lost_after=soon --monitor " + uri, classUsage, "duration"},
 		{"wait", "perform failover --wait soon --monitor " + uri, classUsage, "--wait"},
+		{"wait, a fraction", "perform failover --wait 0.2 --monitor " + uri, classUsage, `--wait is "0.2": must be a whole number`},
+		{"number of demo nodes, a word", "demo --nodes x", classUsage, `--nodes is "x": must be a whole number`},
+		{"count of events, beyond numbers", "show events -n 99999999999999999999 --monitor " + uri, classUsage, "--count is"},
+		{"section for a key", "config set postgresq 5433 --pgdata DIR/n", classUsage, "did you mean the section postgresql?"},
 		{"count of events", "show events --count 0 --monitor " + uri, classUsage, "--count"},
 		{"number of demo nodes", "demo --nodes 1", classUsage, "between 2 and 9"},
 		{"formation without a name", "create formation --monitor " + uri, classUsage, "--formation is missing"},

@@ -130,6 +130,15 @@ func keyNames(role string) []string {
 	return names
 }
 
+// takes says how a running daemon takes a changed value.
+func (k key) takes() string {
+	switch k.name {
+	case "postgresql.port", "postgresql.socket_directory", "postgresql.pgctl":
+		return `It counts from the next start: "autoctl stop", then "autoctl run".`
+	}
+	return `"autoctl reload" makes a running daemon take it.`
+}
+
 func findKey(name string) (key, error) {
 	all := keys()
 	if i := slices.IndexFunc(all, func(k key) bool { return k.name == name }); i >= 0 {
@@ -140,7 +149,13 @@ func findKey(name string) (key, error) {
 
 func unknownKey(c class, where, name string) error {
 	hint := `"autoctl config get" lists the keys`
-	if near := nearestKey(name); near != "" {
+	var titles []string
+	for _, s := range sections() {
+		titles = append(titles, s[0])
+	}
+	if near := nearest(name, titles); near != "" && !strings.Contains(name, ".") {
+		hint = fmt.Sprintf("did you mean the section %s?", near)
+	} else if near := nearestKey(name); near != "" {
 		hint = fmt.Sprintf("did you mean %s?", near)
 	}
 	return fail(c, hint, "%sunknown key %q", where, name)

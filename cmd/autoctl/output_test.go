@@ -12,6 +12,7 @@ import (
 	"github.com/autoctl/autoctl/cmd/autoctl/demo"
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/monitorapi"
+	"github.com/autoctl/autoctl/keeper"
 )
 
 func someState() monitorapi.State {
@@ -59,6 +60,16 @@ func TestClassify(t *testing.T) {
 	}
 	if f := classify(fmt.Errorf("demo: %w", demo.ErrOccupied)); f.class != classPrecondition || f.hint == "" {
 		t.Errorf("demo: class %s, hint %q", f.class.name, f.hint)
+	}
+}
+
+// TestKeeperRows_Copying: data that are being replaced did not crash.
+func TestKeeperRows_Copying(t *testing.T) {
+	k := &keeper.ServiceStatus{Report: fsm.Report{Server: fsm.Server{Status: fsm.ServerCrashed}, Activity: &fsm.Activity{Kind: "basebackup"}}}
+	var b strings.Builder
+	pairs(&b, keeperRows(k))
+	if strings.Contains(b.String(), "crashed") || !strings.Contains(b.String(), "data are copied") {
+		t.Error(b.String())
 	}
 }
 

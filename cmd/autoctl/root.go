@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -135,7 +136,16 @@ func what(cmd *cobra.Command) string {
 	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
 }
 
+// notNumber is what the flags' parser says of a value that is no whole number.
+var notNumber = regexp.MustCompile(`^invalid argument "(.*)" for "(?:-., )?(--[a-z-]+)" flag: strconv\.\w+: parsing .*: (invalid syntax|value out of range)$`)
+
 func flagError(cmd *cobra.Command, err error) error {
+	if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 {
+		return unknownCommand(cmd, words[0]) // its options are not what is wrong
+	}
+	if m := notNumber.FindStringSubmatch(err.Error()); m != nil {
+		return fail(classUsage, "", "%s: %s is %q: must be a whole number", what(cmd), m[2], m[1])
+	}
 	hint := fmt.Sprintf("%q lists the options", cmd.CommandPath()+" --help")
 	if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok {
 		if near := nearest(name, flagNames(cmd)); near != "" {

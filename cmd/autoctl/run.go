@@ -59,13 +59,18 @@ func (a *app) runDaemon(ctx context.Context, dir string) error {
 			return err
 		}
 		log := a.logger(l.Log.Level, l.Log.Format)
-		log.Info().Str("role", l.Role).Str("pgdata", dir).Int("port", l.PostgreSQL.Port).Str("version", version).Int("pid", os.Getpid()).Msg("autoctl runs")
 		if l.Role == roleMonitor {
 			return a.runMonitor(ctx, l, log)
 		}
 		return a.runKeeper(ctx, l, log)
 	}()
 	return attempt(err, "run in %s", dir)
+}
+
+// sayRuns begins the log of a daemon that nothing refused.
+func sayRuns(log zerolog.Logger, l *loaded) {
+	log.Info().Str("role", l.Role).Str("pgdata", l.PostgreSQL.PGData).Int("port", l.PostgreSQL.Port).Str("version", version).Int("pid", os.Getpid()).
+		Msg("autoctl runs")
 }
 
 // stopSignals maps the signals to ways of stopping, as pg_ctl and the model have them.
@@ -112,6 +117,7 @@ func (a *app) runKeeper(ctx context.Context, l *loaded, log zerolog.Logger) erro
 	if err != nil {
 		return err
 	}
+	sayRuns(log, l)
 	defer func() {
 		if err := service.Close(); err != nil {
 			log.Warn().Err(err).Msg("close")
@@ -160,6 +166,7 @@ func (a *app) runMonitor(ctx context.Context, l *loaded, log zerolog.Logger) err
 		return err
 	}
 	defer unlock()
+	sayRuns(log, l)
 	m := &monitorDaemon{dir: dir, log: log, ended: make(chan struct{}), wake: make(chan error, 4)}
 	m.l.Store(l)
 	var g run.Group

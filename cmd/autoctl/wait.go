@@ -69,6 +69,7 @@ type operation struct {
 	wait    time.Duration
 	command fsm.Command
 	watch   watcher
+	late    string // what else to do when the time is over; empty: wait on
 	seen    []monitorapi.Change
 	table   *changeTable
 }
@@ -167,7 +168,7 @@ func (o *operation) follow(ctx context.Context, changes <-chan monitorapi.Change
 			o.drain(changes)
 		case <-tick.C:
 		case <-deadline:
-			hint := `it goes on: watch it with "autoctl watch", and "autoctl explain" tells what it waits for`
+			hint := `it goes on: watch it with "autoctl watch", and "autoctl explain" tells what it waits for` + o.late
 			if changes == nil {
 				return v, fail(classTimeout, hint, "%w", errChannel)
 			}
