@@ -13,7 +13,7 @@ type Explanation struct {
 	Group     int    `json:"group"`
 	// Healthy says that a primary serves, every other node is in step or the operator's, and no rule waits for anything.
 	Healthy bool `json:"healthy"`
-	// Summary is one sentence; Why are the rules that would improve the group and what they wait for.
+	// Summary is one sentence; Why are the rules that would improve the group and what they wait for, and the nodes that operators keep for themselves.
 	Summary string    `json:"summary"`
 	Why     []Refusal `json:"why"`
 	// WhatIf tells, for each node, what would happen if it were lost now.
@@ -47,6 +47,7 @@ func Explain(g Group, now Instant) Explanation {
 		e.Why = append(e.Why, Refusal{Rule: "no_nodes", Waits: "the group has no nodes", Hint: "autoctl create postgres adds the first", Human: true})
 	}
 	e.Healthy = len(e.Why) == 0 && look.atBest()
+	e.Why = append(e.Why, look.kept()...)
 	e.Summary = look.summary()
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
@@ -54,6 +55,20 @@ func Explain(g Group, now Instant) Explanation {
 		e.WhatIf = append(e.WhatIf, WhatIf{Node: n.ID, Name: n.Name, Text: ifLost(g, now, n.ID)})
 	}
 	return e
+}
+
+// kept names the nodes in maintenance: nobody but an operator ends that.
+func (d *decider) kept() []Refusal {
+	var out []Refusal
+	for i := range d.g.Nodes {
+		if n := &d.g.Nodes[i]; n.Goal.State == StateMaintenance && n.Maintenance {
+			out = append(out, Refusal{
+				Rule: "maintenance", Node: n.ID, Human: true, Hint: "autoctl disable maintenance --name " + n.Name,
+				Waits: "it is in maintenance, as an operator asked, and not counted on",
+			})
+		}
+	}
+	return out
 }
 
 // unready says what keeps one node from its goal, as far as it is known.
@@ -162,7 +177,7 @@ func (d *decider) summary() string {
 func (e Explanation) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s.\n", e.Summary)
-	if e.Healthy {
+	if e.Healthy && len(e.Why) == 0 {
 		b.WriteString("Nothing waits for anything.\n")
 	}
 	for _, r := range e.Why {

@@ -47,13 +47,34 @@ func (d *decider) membership() bool {
 		d.refuse(p.ID, false, "bring a standby back, or lower the number: autoctl set formation number-sync-standbys",
 			"number_sync_standbys is %d and %d standbys are in step: writes wait", d.g.NumberSync, len(cur.Members))
 	case cur.K == 0 && d.servingState() == StateWaitPrimary:
-		d.refuse(p.ID, false, "", "no quorum standby is in step: commits are not protected, and nobody may be promoted without it")
+		hint := d.quorumHint(p)
+		d.refuse(p.ID, hint != "", hint, "no quorum standby is in step: commits are not protected, and nobody may be promoted without it")
 	case cur.K > 0 && cur.K < want && len(cur.Members) >= want:
 		return d.configure(p, cur, want, cur.Members, "number_sync_standbys is %d", d.g.NumberSync)
 	case cur.K > 0 && cur.K < want:
 		d.refuse(p.ID, false, "", "number_sync_standbys is %d, and only %d standbys are in step", d.g.NumberSync, len(cur.Members))
 	}
 	return false
+}
+
+// quorumHint says what an operator can do where no standby may become a member as things are; "" where one may.
+func (d *decider) quorumHint(p *Node) string {
+	hint := ""
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		switch {
+		case n.ID == p.ID || n.Dropping:
+		case n.Maintenance && n.Quorum:
+			hint = "autoctl disable maintenance --name " + n.Name
+		case !n.Quorum:
+			if hint == "" {
+				hint = "autoctl set node replication-quorum true --name " + n.Name
+			}
+		default:
+			return ""
+		}
+	}
+	return hint
 }
 
 // firstOfReign reports whether cur is the only configuration of its epoch. Such a one may lose members before it has settled, or a new primary whose
