@@ -13,6 +13,8 @@ type Facts struct {
 	Silent bool `json:"silent,omitempty"`
 	// SilentWhy is what stood in the way, in words; empty when that is unknown.
 	SilentWhy string `json:"silent_why,omitempty"`
+	// Password says that it did answer, and refused the password of this node.
+	Password bool `json:"password,omitempty"`
 	// Fresh says that the monitor has confirmed the goal in this run of the keeper, and after the server was last seen down: a server
 	// under k = 0 starts only then, because an operator may have forced a promotion elsewhere meanwhile (design section 5).
 	Fresh bool `json:"fresh,omitempty"`
@@ -82,6 +84,8 @@ type ServerFacts struct {
 	Crashes int `json:"crashes,omitempty"`
 	// Pause says that the pause after a failed start is not over yet; it grows with Crashes.
 	Pause bool `json:"pause,omitempty"`
+	// Complaint is what the server wrote last before the newest of these ends; empty when that is not known.
+	Complaint string `json:"complaint,omitempty"`
 	// PortTaken says, in words, that an address that the server is to listen on is another program's; empty while it is free, or nothing is about to start.
 	PortTaken string `json:"port_taken,omitempty"`
 	// HungMS is for how long the server has been hung, in ms.

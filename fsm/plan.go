@@ -68,7 +68,11 @@ func configure(goal Goal, f Facts, reason string) Step {
 // start starts the server over the files that goal wants, after the growing pause that follows failed starts.
 func start(goal Goal, f Facts, reason string) []Step {
 	if f.Server.Pause {
-		return waitFor("cannot_start", "see the server's log", "the server ended %d times in a row when it was started", f.Server.Crashes)
+		because := ""
+		if f.Server.Complaint != "" {
+			because = ": " + f.Server.Complaint
+		}
+		return waitFor("cannot_start", "see the server's log", "the server ended %d times in a row when it was started%s", f.Server.Crashes, because)
 	}
 	if f.Server.PortTaken != "" { // PostgreSQL would run where it can still bind, and nobody would reach it
 		return waitFor("port_in_use", "stop what listens there: ss -ltnp shows it; the server starts as soon as the port is free", "the server does not start: %s", f.Server.PortTaken)

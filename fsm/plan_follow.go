@@ -133,7 +133,11 @@ func ask(goal Goal, f Facts, why string) []Step {
 		if f.SilentWhy != "" {
 			because = "cannot be asked: " + f.SilentWhy
 		}
-		return waitFor("upstream_unreachable", "it goes on when the upstream answers", "%s: node %s at %s:%d %s",
+		hint := "it goes on when the upstream answers"
+		if f.Password {
+			hint = "auth.password_file must name a file with the same password on every node of the formation: autoctl config get auth.password_file"
+		}
+		return waitFor("upstream_unreachable", hint, "%s: node %s at %s:%d %s",
 			why, goal.Called(goal.Upstream.Node), goal.Upstream.Host, goal.Upstream.Port, because)
 	}
 	return waitFor("upstream_not_ready", "it goes on when the upstream serves", "%s: node %s is not a primary on timeline %d yet",

@@ -17,15 +17,16 @@ type StartError struct {
 // line of its log.
 func (e *StartError) Error() string {
 	text := "server " + e.Exit.String() + " before it was ready"
-	if line := complaint(e.Log); line != "" {
+	if line := Complaint(e.Log); line != "" {
 		text += ": " + line
 	}
 	return text
 }
 
-// complaint finds the last fatal error in a log; the line behind it only says
-// that the server is shut down.
-func complaint(log string) string {
+// Complaint finds the last fatal error in a log, from its severity on; the line
+// behind it only says that the server is shut down. Without one it is the last
+// line, and empty for an empty log.
+func Complaint(log string) string {
 	for _, severity := range []string{"PANIC:  ", "FATAL:  ", "ERROR:  "} {
 		if i := strings.LastIndex(log, severity); i >= 0 {
 			line, _, _ := strings.Cut(log[i:], "\n")

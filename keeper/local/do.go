@@ -161,7 +161,7 @@ func (n *Node) launch(ctx context.Context, files fsm.Files, r rendered) (*pgserv
 	n.starting = false
 	n.fallen.Store(!n.planned.Load())
 	if err != nil {
-		n.failedStart() // no server has ended: a stop that was asked for goes on
+		n.failedStart(err.Error()) // no server has ended: a stop that was asked for goes on
 
 		return nil, err
 	}

@@ -77,7 +77,7 @@ func (n *Node) serverFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal, s s
 		v.Remains = len(pids) > 0
 	}
 	if st.goal == goal.Stamp {
-		v.Crashes, v.Pause = st.count, now.Before(st.next)
+		v.Crashes, v.Pause, v.Complaint = st.count, now.Before(st.next), st.complaint
 	}
 	if s.status == fsm.ServerHung && !s.hungSince.IsZero() {
 		v.HungMS = now.Sub(s.hungSince).Milliseconds()

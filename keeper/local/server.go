@@ -40,7 +40,12 @@ type starts struct {
 	goal  fsm.Stamp
 	count int
 	next  time.Time // no start before
+	// complaint is what the last of them wrote before it ended; empty when that is not known.
+	complaint string
 }
+
+// complaintTail is how many bytes of a server's log are searched for its complaint.
+const complaintTail = 16 << 10
 
 // soon is how long a server must run for its end not to count as a failed start.
 const soon = 20 * time.Second
@@ -87,7 +92,7 @@ func (n *Node) retire() {
 		n.planned.Store(false) // it ended by itself
 		n.config().Log.Warn().Stringer("exit", n.proc.Exit()).Dur("ran", time.Since(n.life.since)).Msg("server ended")
 		if time.Since(n.life.since) < soon {
-			n.failedStart()
+			n.failedStart(pgserver.Complaint(n.proc.LogTail(complaintTail)))
 		} else {
 			n.starts.count = 1
 		}
@@ -98,12 +103,13 @@ func (n *Node) retire() {
 }
 
 // failedStart counts a start and sets the pause before the next: none after the first, then growing up to 30 s. The caller holds mu.
-func (n *Node) failedStart() {
+func (n *Node) failedStart(complaint string) {
 	goal := n.memory.Get().Goal.Stamp
 	if n.starts.goal != goal {
 		n.starts = starts{goal: goal}
 	}
 	n.starts.count++
+	n.starts.complaint = complaint
 	pause := time.Duration(0)
 	if n.starts.count > 1 {
 		pause = min(250*time.Millisecond<<min(n.starts.count-2, 10), 30*time.Second)

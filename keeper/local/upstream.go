@@ -24,6 +24,7 @@ type asked struct {
 	upstream fsm.Upstream
 	facts    *fsm.UpstreamFacts
 	why      string // there are no facts
+	password bool   // it refused our password
 }
 
 // askedFor is how long an answer is good, and askTimeout how long it may take.
@@ -45,12 +46,18 @@ func (n *Node) askUpstream(ctx context.Context, goal fsm.Goal, f *fsm.Facts) {
 		if err != nil {
 			n.config().Log.Debug().Err(err).Msg("upstream does not answer")
 		}
-		last = asked{at: time.Now(), upstream: *goal.Upstream, facts: facts, why: reason(err)}
+		last = asked{at: time.Now(), upstream: *goal.Upstream, facts: facts, why: reason(err), password: wrongPassword(err)}
 		n.mu.Lock()
 		n.asked = last
 		n.mu.Unlock()
 	}
-	f.Upstream, f.Silent, f.SilentWhy = last.facts, last.facts == nil, last.why
+	f.Upstream, f.Silent, f.SilentWhy, f.Password = last.facts, last.facts == nil, last.why, last.password
+}
+
+// wrongPassword reports whether a server refused a password.
+func wrongPassword(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "28P01" // invalid_password
 }
 
 // reason returns the innermost useful words of an error from a connection: pgx repeats user and database for each address that it tried.
