@@ -234,6 +234,38 @@ func TestSays(t *testing.T) {
 	}
 }
 
+// TestDropMonitor_Later: what a dropped monitor left is deleted when that is asked for, once, and nothing else is.
+func TestDropMonitor_Later(t *testing.T) {
+	path, pgdata := written(t, strings.Replace(keeperFile[:strings.Index(keeperFile, "node:")], "role: keeper", "role: monitor", 1))
+	if err := os.MkdirAll(filepath.Join(pgdata, "base"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	drop := func(want int, flags ...string) {
+		t.Helper()
+		if r := autoctl(t, append([]string{"drop", "monitor", "--pgdata", pgdata}, flags...)...); r.code != want {
+			t.Errorf("drop monitor %v: exit %d: %s%s", flags, r.code, r.out, r.err)
+		}
+	}
+	drop(0)
+	for file, there := range map[string]bool{path: false, pgdata: true} {
+		if _, err := os.Lstat(file); (err == nil) != there {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	drop(classConfig.code)
+	drop(0, "--destroy")
+	if _, err := os.Lstat(pgdata); err == nil {
+		t.Error("the data are still there")
+	}
+	if err := os.MkdirAll(pgdata, 0o700); err != nil { // somebody else's
+		t.Fatal(err)
+	}
+	drop(classConfig.code, "--destroy")
+	if _, err := os.Lstat(pgdata); err != nil {
+		t.Error("another directory was deleted")
+	}
+}
+
 // TestCheck_AnotherHost: with an authority of one's own, clients verify the host by default: a certificate for another one is refused.
 func TestCheck_AnotherHost(t *testing.T) {
 	for mode, refused := range map[string]bool{"": true, "verify-full": true, "verify-ca": false, "require": false} {

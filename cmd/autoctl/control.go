@@ -231,7 +231,7 @@ func keeperRows(k *keeper.ServiceStatus) [][2]string {
 		server += ", read-write"
 	}
 	rows := [][2]string{
-		{"role", "keeper"}, {"process", fmt.Sprint(k.PID)}, {"autoctl", k.Software}, {"node", fmt.Sprintf("%d, %s", r.Node, printable(k.Name))},
+		{"role", "keeper"}, {"process", fmt.Sprint(k.PID)}, {"autoctl", k.Software}, {"node", fmt.Sprintf("%d, %s in its configuration", r.Node, printable(k.Name))},
 		{"address", address(k.Host, k.Port)}, {"data directory", k.PGData}, {"PostgreSQL", serverVersion(r.Version) + ", " + server},
 		{"TLI: LSN", positionTrimmed(r)}, {"reported state", string(r.State)}, {"assigned state", string(k.Goal)},
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -188,6 +189,9 @@ func (a *app) dropMonitor() *cobra.Command {
 		Use: "monitor", Short: "Stop the monitor on this machine and forget it; its data stays unless --destroy is given",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return attempt(func() error {
+				if dir, err := t.forgottenMonitor(); destroy && err == nil {
+					return a.destroyForgotten(dir)
+				}
 				l, _, err := t.local()
 				if err != nil {
 					return err
@@ -202,15 +206,49 @@ func (a *app) dropMonitor() *cobra.Command {
 				if destroy {
 					return a.destroy(cmd.Context(), t)
 				}
-				if err := os.RemoveAll(configDir(dir)); err != nil {
-					return fail(classFailed, "", "delete configuration: %w", err)
-				}
-				a.say("The monitor is stopped and forgotten; its data is still in %s: use it again with \"autoctl create monitor\", or delete it by hand.", dir)
-				return nil
+				return a.forgetMonitor(dir)
 			}(), "drop monitor")
 		},
 	}
 	t = bindLocal(cmd)
 	cmd.Flags().BoolVar(&destroy, "destroy", false, "delete its data directory, configuration and state")
 	return leaf(cmd, cobra.NoArgs)
+}
+
+// forgotten is the file in the state directory of a monitor that was dropped while its data stayed: what --destroy may delete later.
+const forgotten = "forgotten"
+
+func (a *app) forgetMonitor(dir string) error {
+	if err := os.MkdirAll(statePath(dir), 0o700); err != nil {
+		return fail(classFailed, "", "remember what is left: %w", err)
+	}
+	if err := replaceFile(filepath.Join(statePath(dir), forgotten), nil); err != nil {
+		return fail(classFailed, "", "remember what is left: %w", err)
+	}
+	if err := os.RemoveAll(configDir(dir)); err != nil {
+		return fail(classFailed, "", "delete configuration: %w", err)
+	}
+	a.say("The monitor is stopped and forgotten; its data is still in %s: \"autoctl create monitor\" uses it again, \"autoctl drop monitor --destroy\" deletes it.", dir)
+	return nil
+}
+
+// forgottenMonitor is the data directory that was chosen, if its monitor was dropped and nobody has created anything there since.
+func (t *target) forgottenMonitor() (string, error) {
+	dir, err := t.dataDirectory()
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Lstat(configPath(dir)); !errors.Is(err, fs.ErrNotExist) {
+		return "", errors.Join(err, errors.New("it has a configuration"))
+	}
+	_, err = os.Lstat(filepath.Join(statePath(dir), forgotten))
+	return dir, err
+}
+
+func (a *app) destroyForgotten(dir string) error {
+	if err := destroyMonitor(dir); err != nil {
+		return err
+	}
+	a.say("Deleted %s with its state.", dir)
+	return nil
 }
