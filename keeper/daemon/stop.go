@@ -92,7 +92,7 @@ func (d *Daemon) awaitStop(ctx context.Context, halt context.CancelCauseFunc, ex
 	if mode == StopGraceful {
 		mode = d.handOver(ctx)
 	}
-	d.rememberStop() // before the report that says so: the last one may not get through
+	d.rememberStop(mode) // before the report that says so: the last one may not get through
 	d.announce(mode)
 	signal(d.kick)
 	halt(errStopping)
@@ -201,16 +201,16 @@ func (d *Daemon) awaitRelief(ctx context.Context) {
 	}
 }
 
-// rememberStop writes down that somebody asked for the stop.
-func (d *Daemon) rememberStop() {
-	if err := d.remember(func(m *fsm.Memory) { m.Asked = true }); err != nil {
+// rememberStop writes down that somebody asked for the stop; an immediate one counts as the crash that it leaves behind.
+func (d *Daemon) rememberStop(mode StopMode) {
+	if err := d.remember(func(m *fsm.Memory) { m.Asked = mode != StopImmediate }); err != nil {
 		d.Log.Warn().Err(err).Msg("stop not remembered")
 	}
 }
 
-// stopServer stops PostgreSQL and remembers first that it was asked to.
+// stopServer stops PostgreSQL and remembers first whether that was asked for.
 func (d *Daemon) stopServer(ctx context.Context, mode StopMode) {
-	d.rememberStop() // again: a start may have been in flight
+	d.rememberStop(mode) // again: a start may have been in flight
 	goal := d.Store.Get().Goal
 	for mode != StopNone {
 		mode = d.stopOnce(ctx, goal, mode)
@@ -246,6 +246,7 @@ func (d *Daemon) stopOnce(ctx context.Context, goal fsm.Goal, mode StopMode) Sto
 				if err := <-done; err != nil {
 					d.Log.Info().Err(err).Msg("stop broken off for a stronger one")
 				}
+				d.rememberStop(stronger)
 				return stronger
 			}
 		}
