@@ -138,7 +138,7 @@ func decide(ctx context.Context, cfg Config, s survey) (Config, error) {
 			return cfg, refuse(CodePort, nil, fmt.Sprintf("give --pghost %s, or stop the server first", s.running.SocketDir),
 				"the server that runs on %s has its socket in %s, not in %s", cfg.PGData, s.running.SocketDir, cfg.SocketDir)
 		}
-	} else if err := errors.Join(checkPort(ctx, cfg.Port), checkSocket(cfg)); err != nil {
+	} else if err := errors.Join(checkPort(ctx, cfg.Port), CheckSocket(cfg)); err != nil {
 		return cfg, err
 	}
 	var err error

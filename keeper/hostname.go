@@ -83,8 +83,9 @@ func checkPort(ctx context.Context, port int) error {
 	return l.Close()
 }
 
-// checkSocket makes sure that PostgreSQL can make its Unix socket.
-func checkSocket(cfg Config) error {
+// CheckSocket refuses a directory in which PostgreSQL could not make its Unix
+// socket.
+func CheckSocket(cfg Config) error {
 	dir := SocketDir(cfg)
 	const hint = "make it for this user, or choose another one with --pghost"
 	info, err := os.Stat(dir)

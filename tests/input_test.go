@@ -205,6 +205,11 @@ func TestCreateMonitorUnfinished(t *testing.T) {
 	t.Parallel()
 	c := cluster.Prepare(t, cluster.Setup{})
 	m := c.Monitor
+	mentions(t, m.Refused(cluster.ExitPrecondition, "create", "monitor", "--pgdata", m.PGDATA(), "--pgport", fmt.Sprint(m.Port),
+		"--hostname", m.Addr, "--auth", "trust", "--no-ssl", "--pghost", "/nowhere/sockets"), "/nowhere/sockets", "--pghost")
+	if err := gone(m.PGDATA()); err != nil {
+		t.Error(err)
+	}
 	closed := filepath.Dir(m.WriteFile("closed/file", "", 0o600))
 	if err := os.Chmod(closed, 0o500); err != nil {
 		t.Fatal(err)

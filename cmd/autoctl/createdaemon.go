@@ -101,6 +101,9 @@ func (a *app) makeMonitor(ctx context.Context, l *loaded, andRun bool) (err erro
 	if err := l.check(); err != nil {
 		return err
 	}
+	if err := keeper.CheckSocket(l.keeperConfig()); err != nil {
+		return err
+	}
 	config, err := a.monitorConfig(ctx, l)
 	if err != nil {
 		return err
