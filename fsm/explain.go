@@ -159,7 +159,7 @@ func (d *decider) summary() string {
 		return fmt.Sprintf("node %s is being promoted (%s)", p.Name, e.Reason)
 	case e != nil:
 		return fmt.Sprintf("an election is under way (%s, %s)", e.Reason, e.Phase)
-	case !d.live(p) && p.Probed >= 0 && d.now.Sub(p.Probed) <= ms(d.g.Settings.NodeLostAfterMS):
+	case d.unattended(p):
 		return fmt.Sprintf("node %s is primary and answers, but its keeper does not: the node is unattended", p.Name)
 	case !d.live(p):
 		return fmt.Sprintf("node %s is primary and is not heard", p.Name)
@@ -210,6 +210,8 @@ func ifLost(g Group, now Instant, lost NodeID) string {
 		return withoutPrimary(g, now, lost)
 	case !inConfiguration(cur, lost):
 		return "nothing changes: no commit waits for it"
+	case d.unattended(d.primary()):
+		return d.oneFewerUnattended(lost)
 	case !d.serves(d.node(cur.Primary.Node)):
 		return d.oneFewer(lost)
 	}
@@ -222,6 +224,21 @@ func (d *decider) oneFewer(lost NodeID) string {
 		return "no new primary could be elected: needed is " + d.missing(left)
 	}
 	return "the others could still elect a primary"
+}
+
+// unattended reports whether a primary serves although its keeper is not heard: the monitor's probe reaches it.
+func (d *decider) unattended(p *Node) bool {
+	return p != nil && d.g.Election == nil && p.Goal.State.Serves() && !d.live(p) && p.Probed >= 0 && d.now.Sub(p.Probed) <= ms(d.g.Settings.NodeLostAfterMS)
+}
+
+// oneFewerUnattended is what the loss of a member does to a primary that serves with nobody there to change its synchronous set.
+func (d *decider) oneFewerUnattended(lost NodeID) string {
+	cur, _ := d.g.Record.Current()
+	left := len(cur.Members) - 1
+	if left < cur.K {
+		return fmt.Sprintf("writes would wait until node %s is back, or the keeper of node %s runs again", d.name(lost), d.name(cur.Primary.Node))
+	}
+	return fmt.Sprintf("nothing stops: commits would be on %d of %d standbys", cur.K, left)
 }
 
 func inConfiguration(c Configuration, id NodeID) bool {
