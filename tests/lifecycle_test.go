@@ -33,6 +33,7 @@ func TestDropAndDestroy(t *testing.T) {
 	t.Log("stopped first, a node is dropped and destroyed on its own host")
 	n3.Autoctl("stop")
 	n3.WaitExit(soon)
+	mentions(t, c.RefusedCommand(cluster.ExitTimeout, "drop", "node", "--name", "n3", "--wait", "1"), "it goes on", "--force")
 	n3.Autoctl("drop", "node", "--destroy", "--force")
 	c.Wait(soon, cluster.States{"n1": cluster.Single})
 	if err := gone(n3.PGDATA()); err != nil {

@@ -18,6 +18,7 @@ const (
 	ExitUsage        = 2
 	ExitConfig       = 3
 	ExitRefused      = 4
+	ExitTimeout      = 5
 	ExitNothing      = 6
 	ExitUnreachable  = 7
 	ExitAuth         = 9
