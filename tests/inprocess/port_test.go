@@ -20,6 +20,7 @@ func TestPair_PortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
+	b.cfg.Listen = "127.0.0.1, ::1" // PostgreSQL would run on the other address
 	b.start()
 	s.await("it says that the port is in use", 20*time.Second, func(st monitorapi.State) bool {
 		for _, n := range st.Formations[0].Groups[0].Nodes {
