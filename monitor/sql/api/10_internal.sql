@@ -77,7 +77,7 @@ begin -- of the languages, the one that keeps plans
         'quorum', n.quorum, 'has_data', n.has_data, 'maintenance', n.maintenance, 'dropping', n.dropping,
         'forced', n.forced, 'leaving', n.leaving, 'stopped', n.stopped, 'min_generation', n.min_generation, 'returns', n.returns, 'hold_until', n.hold_until,
         'goal', coalesce(n.goal, jsonb_build_object('state', 'init')), 'untold', n.goal is distinct from n.told,
-        'report', r.report, 'beats', coalesce(r.beats, 0), 'heard', -1, 'probed', -1) order by n.id)
+        'report', r.report, 'beats', coalesce(r.beats, 0), 'heard', -1, 'probed', -1, 'up', 0) order by n.id)
       from autoctl.node n left join autoctl.report r on r.node = n.id
       where n.formation = grp.formation and n.grp = grp.number), '[]'),
     'commands', (
