@@ -198,7 +198,11 @@ func register(ctx context.Context, made Created, s survey, store *state.Store, m
 // new life for a node that was dropped, whose data keeps its past (S3).
 func prepare(m *fsm.Memory, s survey) {
 	if m.Released || m.State == fsm.StateDropped {
+		busy := m.Busy
 		*m = fsm.Memory{Promotions: m.Promotions}
+		if s.data.Kind != pgserver.DataAbsent && s.data.Kind != pgserver.DataEmpty {
+			m.Busy = busy // data that a rewind or a swap left half done are no better under a new id (S10)
+		}
 	}
 	if !s.existing() && m.Busy == fsm.BusyNone && m.Node == 0 {
 		m.Promotions = nil
