@@ -401,6 +401,43 @@ func TestDaemon_FreshBeforeStart(t *testing.T) {
 	})
 }
 
+// TestDaemon_FreshPromotion: a goal that lets a standby acknowledge alone may have waited on its way while an operator forced another: it is
+// fresh only when the monitor has answered with it (P2).
+func TestDaemon_FreshPromotion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		fresh := false
+		w := start(t, func(_ fsm.Goal, f fsm.Facts) []fsm.Step {
+			mu.Lock()
+			defer mu.Unlock()
+			fresh = f.Fresh
+			return []fsm.Step{{Kind: fsm.StepWait}}
+		}, func(w *world) {
+			w.store.m.Goal = goal(1, fsm.StateReportLSN)
+			w.monitor.goal = w.store.m.Goal
+			w.node.facts.Server = fsm.ServerFacts{Status: fsm.ServerRunning, Recovery: true}
+		})
+		is := func(want bool, when string) {
+			t.Helper()
+			<-time.After(3 * time.Second)
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if fresh != want {
+				t.Errorf("%s: fresh %v", when, fresh)
+			}
+		}
+		is(true, "the monitor has answered with the present goal")
+		alone := goal(2, fsm.StateWaitPrimary)
+		alone.Configuration, alone.Peers = &fsm.Configuration{}, []fsm.Peer{{Node: 2}}
+		w.monitor.pushes <- alone
+		is(false, "a push, and the monitor answers with what it wanted before")
+		w.monitor.answer(alone)
+		is(true, "the monitor answers with it")
+		_ = w.finish()
+	})
+}
+
 // TestDaemon_StopIsNoCrash: a stop that was asked for is remembered as asked
 // before PostgreSQL stops, and the last report says so (H2).
 func TestDaemon_StopIsNoCrash(t *testing.T) {

@@ -40,9 +40,19 @@ func (d *Daemon) obey(goal fsm.Goal) {
 	if r := d.running; r != nil && obsolete(*r, goal) {
 		r.cancel(errObsolete)
 	}
+	if asksFirst(goal) && !present.State.Serves() {
+		d.fresh = false
+		signal(d.kick)
+	}
 	signal(d.wake)
 	// The next report says that it was obeyed. Mostly that is the one that says more, and soon.
 	time.AfterFunc(obeyedAfter, func() { signal(d.kick) })
+}
+
+// asksFirst says whether a goal lets its node acknowledge commits alone although there are others: it may have waited on its way to a frozen host
+// while an operator forced a promotion elsewhere, so that the monitor's answer is wanted (design section 5).
+func asksFirst(goal fsm.Goal) bool {
+	return goal.State.Serves() && goal.Configuration != nil && goal.Configuration.K == 0 && len(goal.Peers) > 0
 }
 
 // obeyedAfter is how long a report that says no more than that a goal was obeyed leaves the line to others.
