@@ -152,7 +152,7 @@ func (c BackupConfig) sync() error {
 	for _, ts := range c.Tablespaces {
 		paths = append(paths, CopyTablespace{Location: ts.Location}.staged())
 	}
-	return disk.SyncFileSystems(paths...)
+	return disk.SyncTrees(paths...)
 }
 
 func (c BackupConfig) args() []string {

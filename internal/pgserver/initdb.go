@@ -61,7 +61,7 @@ func InitDB(ctx context.Context, b Binaries, c InitConfig) (err error) {
 	if _, err = b.Run(ctx, Tool{Name: "initdb", Args: append(args, c.Args...)}); err != nil || c.NoSync {
 		return err
 	}
-	if err := disk.SyncFileSystems(c.DataDir, c.WALDir); err != nil {
+	if err := disk.SyncTrees(c.DataDir, c.WALDir); err != nil {
 		return fmt.Errorf("sync cluster: %w", err)
 	}
 	return nil

@@ -17,7 +17,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -35,39 +34,6 @@ func SyncDir(path string) error {
 	}
 	return nil
 }
-
-// SyncFileSystems makes everything durable that was written to the file systems
-// that hold the paths, empty ones left out: for whole trees, where a sync a file
-// takes longer than writing them (PostgreSQL offers the same as
-// recovery_init_sync_method=syncfs). Linux reports a failed write since 5.8.
-func SyncFileSystems(paths ...string) error {
-	for _, path := range paths {
-		if path == "" {
-			continue
-		}
-		d, err := os.Open(path)
-		if err != nil {
-			return fmt.Errorf("open directory: %w", err)
-		}
-		err = unix.Syncfs(int(d.Fd()))
-		if err = errors.Join(err, d.Close()); err != nil {
-			return fmt.Errorf("sync file system of %s: %w", path, err)
-		}
-	}
-	return nil
-}
-
-// TellsLostWrites says whether the kernel reports a write that failed to whoever
-// syncs the whole file system: Linux does since 5.8.
-var TellsLostWrites = sync.OnceValue(func() bool {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return false
-	}
-	var major, minor int
-	_, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
-	return err == nil && unix.ByteSliceToString(u.Sysname[:]) == "Linux" && (major > 5 || major == 5 && minor >= 8)
-})
 
 // WriteFile replaces the content of path atomically and durably, and says
 // whether the content differed. A symbolic link is followed and its target
