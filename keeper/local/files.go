@@ -248,20 +248,27 @@ func (n *Node) apply(ctx context.Context, f fsm.Files) error {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	n.mu.Lock()
-	n.life.gated = f.Gate
+	n.life.gated, n.life.loaded = f.Gate, ""
 	if r.params["synchronous_standby_names"] == "" {
 		n.life.syncDefined = false
 	}
 	n.mu.Unlock()
-	if p == nil {
-		return durable()
-	}
-	if err := p.Reload(); err != nil {
-		return fmt.Errorf("reload: %w", err)
+	var reload error
+	if p != nil {
+		reload = p.Reload()
 	}
 	// The server reads them meanwhile. Nobody is told before both are done.
 	if err := durable(); err != nil {
+		n.mu.Lock()
+		n.include = fileStamp{} // they are to be written again
+		n.mu.Unlock()
 		return fmt.Errorf("write configuration: %w", err)
+	}
+	if p == nil {
+		return nil
+	}
+	if reload != nil {
+		return fmt.Errorf("reload: %w", reload)
 	}
 	if n.harmless(f) {
 		return nil

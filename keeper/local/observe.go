@@ -125,7 +125,8 @@ func (n *Node) confirmed(goal fsm.Goal, s sight, life life) bool {
 	if c == nil || life.writable.IsZero() {
 		return false
 	}
-	if c.K == 0 || n.flushed(c, goal.Peers, s.standbys, life.gateEnd) >= c.K {
+	// Before its checkpointer has the set a server does not let commits wait (S2).
+	if c.K == 0 || life.syncDefined && n.flushed(c, goal.Peers, s.standbys, life.gateEnd) >= c.K {
 		return true
 	}
 	patience := ms(goal.Settings.GatePatienceMS)

@@ -103,7 +103,7 @@ func (n *Node) glance(ctx context.Context, goal fsm.Goal) sight {
 	s := n.sight
 	age := time.Since(s.at)
 	same := n.proc != nil && n.proc.Running() && s.at.After(n.life.since) && s.status == fsm.ServerRunning && s.recovery
-	follows := goal.State == fsm.StateReportLSN && n.configured != goal.Stamp && age < n.heartbeat()
+	follows := goal.State == fsm.StateReportLSN && n.configured != goal.Stamp && s.at.After(n.life.loadedAt) && age < n.heartbeat()
 	rests := goal.State.Serves() && s.final && !s.blocked() && s.at.After(n.life.loadedAt) && age < recently
 	n.mu.Unlock()
 	if same && (follows || rests) {
@@ -266,6 +266,10 @@ func (n *Node) lookStandbys(ctx context.Context) ([]standbyRow, error) {
 func (n *Node) keep(s sight) {
 	n.mu.Lock()
 	was := n.sight
+	if s.at.Before(was.at) { // whoever looked was held up, and somebody else has looked since
+		n.mu.Unlock()
+		return
+	}
 	if s.status == fsm.ServerHung && !was.hungSince.IsZero() {
 		s.hungSince = was.hungSince
 	} else if s.status == fsm.ServerHung {

@@ -109,7 +109,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	st.Position = n.position(goal, s)
 	if s.recovery {
 		st.PrimarySeenMS = n.primarySeen()
-		if s.final {
+		if s.final && !s.at.Before(life.loadedAt) { // what was seen before the files were read proves nothing about the time after (S7)
 			final := st.Position
 			st.Final = &final
 		}
