@@ -136,6 +136,11 @@ func (d *decider) drainFailed() bool {
 // succession reports whether the nodes heard now, with the old primary's last word where only that covers the record, could still end a planned election.
 func (d *decider) succession(p *Node) bool {
 	all := d.voices(p)
+	for i := range d.g.Nodes { // one whose server is on its way up may vote yet: the election's deadlines bound the wait
+		if n := &d.g.Nodes[i]; n.ID != p.ID && d.live(n) && hasVoice(n) && n.Goal.State == StateReportLSN && n.Report.Server.Status == ServerStarting {
+			all = append(all, member(n))
+		}
+	}
 	if len(all) > 0 && !d.g.Record.CoveredBy(all) {
 		if cur, _ := d.g.Record.Current(); cur.K == 0 {
 			all = append(all, member(p))

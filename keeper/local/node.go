@@ -74,11 +74,22 @@ func New(cfg Config, memory Memory) (*Node, error) {
 		return nil, err
 	}
 	n.closing, n.close = context.WithCancel(context.Background())
+	n.lookFirst()
 	n.spawn(n.watchServer)
 	n.spawn(n.watchUpstream)
 	n.spawn(n.watchStorage)
 	n.spawn(n.keepHouse)
 	return n, nil
+}
+
+// lookFirst adopts the server that runs already and looks at it, so that nobody is told that a server starts which has run all along.
+func (n *Node) lookFirst() {
+	if n.process() == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(n.closing, queryTimeout)
+	defer cancel()
+	n.lookKnocking(ctx, 0)
 }
 
 // config returns the present configuration; nobody changes what it points to.
