@@ -13,9 +13,9 @@ LDFLAGS := -X main.version=$(VERSION)
 
 GOLANGCI_VERSION := v2.15.0
 
-# What is ours and needs no servers on a network; the scenarios are the rest.
-UNIT      = $(shell $(GO) list ./... | grep -v '^$(MODULE)/tests')
-SCENARIOS = ./tests/...
+# What runs within one process, side by side; the scenarios have a machine to themselves.
+UNIT      = $(shell $(GO) list ./... | grep -v '^$(MODULE)/tests') $(MODULE)/tests/inprocess
+SCENARIOS = $(shell $(GO) list ./tests/... | grep -v '^$(MODULE)/tests/inprocess')
 PURE      = $(MODULE)/fsm $(MODULE)/fsm/explore
 
 # Options of the targets that take some.
@@ -71,7 +71,7 @@ decisions: ## the decisions, and the minute's search of their states
 
 .PHONY: scenarios
 scenarios: deps build-race ## scenarios on real PostgreSQL (RUN=regexp picks some)
-	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl-race $(GO) test -race -count=1 -p 1 -timeout 45m -run '$(RUN)' $(SCENARIOS)
+	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl-race $(GO) test -race -count=1 -p 1 -parallel 3 -timeout 45m -run '$(RUN)' $(SCENARIOS)
 
 .PHONY: explore
 explore: ## search the state space of the decisions for EXPLORE_TIME (30m)
