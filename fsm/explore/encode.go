@@ -60,7 +60,7 @@ func (c *canon) epochOf(e uint64) {
 		c.byte(none)
 		return
 	}
-	c.byte(byte(c.frame.epoch - e))
+	c.byte(byte(c.epoch - e))
 }
 
 // tli writes a timeline.
