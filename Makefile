@@ -75,7 +75,7 @@ scenarios: deps build-race ## scenarios on real PostgreSQL (RUN=regexp picks som
 
 .PHONY: explore
 explore: ## search the state space of the decisions for EXPLORE_TIME (30m)
-	AUTOCTL_EXPLORE=$(EXPLORE_TIME) $(GO) test -count=1 -timeout 0 -v -run Explore ./fsm/...
+	AUTOCTL_EXPLORE=$(EXPLORE_TIME) $(GO) test -count=1 -timeout 0 -v -run 'Explore|MutationsControl' ./fsm/...
 
 .PHONY: bench
 bench: deps build ## measure write gaps per fault, BENCH_RUNS times each (5)

@@ -253,7 +253,7 @@ func removeVersionDirs(location, old string) error {
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(string(major)))
 	if err != nil {
-		return nil //nolint:nilerr // the same
+		return nil //nolint:nilerr // not PostgreSQL's either: leave everything alone
 	}
 	versions, err := versionDirs(location)
 	for _, v := range versions {

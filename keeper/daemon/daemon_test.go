@@ -347,33 +347,39 @@ func TestDaemon_S5_VoteOnlyWhenReached(t *testing.T) {
 	})
 }
 
+// startFresh starts a world whose plan waits, and returns what holds the plan's word on freshness against what it should be.
+func startFresh(t *testing.T, set func(*world)) (w *world, is func(want bool, when string)) {
+	t.Helper()
+	var mu sync.Mutex
+	fresh := false
+	w = start(t, func(_ fsm.Goal, f fsm.Facts) []fsm.Step {
+		mu.Lock()
+		defer mu.Unlock()
+		fresh = f.Fresh
+		return []fsm.Step{{Kind: fsm.StepWait}}
+	}, set)
+	return w, func(want bool, when string) {
+		t.Helper()
+		<-time.After(3 * time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if fresh != want {
+			t.Errorf("%s: fresh %v", when, fresh)
+		}
+	}
+}
+
 // TestDaemon_FreshBeforeStart: what the keeper tells the plan about the
 // monitor's word is true only after an answer to a report sent after the server
 // was last seen down.
 func TestDaemon_FreshBeforeStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		fresh := false
-		w := start(t, func(_ fsm.Goal, f fsm.Facts) []fsm.Step {
-			mu.Lock()
-			defer mu.Unlock()
-			fresh = f.Fresh
-			return []fsm.Step{{Kind: fsm.StepWait}}
-		}, func(w *world) {
+		w, is := startFresh(t, func(w *world) {
 			w.store.m.Goal = goal(1, fsm.StateWaitPrimary)
 			w.node.facts.Server.Status = fsm.ServerStopped
 			w.monitor.err = errors.New("away")
 		})
-		is := func(want bool, when string) {
-			t.Helper()
-			<-time.After(3 * time.Second)
-			synctest.Wait()
-			mu.Lock()
-			defer mu.Unlock()
-			if fresh != want {
-				t.Errorf("%s: fresh %v", when, fresh)
-			}
-		}
 		answering := func(err error) {
 			w.monitor.mu.Lock()
 			defer w.monitor.mu.Unlock()
@@ -405,28 +411,11 @@ func TestDaemon_FreshBeforeStart(t *testing.T) {
 // fresh only when the monitor has answered with it (P2).
 func TestDaemon_FreshPromotion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		fresh := false
-		w := start(t, func(_ fsm.Goal, f fsm.Facts) []fsm.Step {
-			mu.Lock()
-			defer mu.Unlock()
-			fresh = f.Fresh
-			return []fsm.Step{{Kind: fsm.StepWait}}
-		}, func(w *world) {
+		w, is := startFresh(t, func(w *world) {
 			w.store.m.Goal = goal(1, fsm.StateReportLSN)
 			w.monitor.goal = w.store.m.Goal
 			w.node.facts.Server = fsm.ServerFacts{Status: fsm.ServerRunning, Recovery: true}
 		})
-		is := func(want bool, when string) {
-			t.Helper()
-			<-time.After(3 * time.Second)
-			synctest.Wait()
-			mu.Lock()
-			defer mu.Unlock()
-			if fresh != want {
-				t.Errorf("%s: fresh %v", when, fresh)
-			}
-		}
 		is(true, "the monitor has answered with the present goal")
 		alone := goal(2, fsm.StateWaitPrimary)
 		alone.Configuration, alone.Peers = &fsm.Configuration{}, []fsm.Peer{{Node: 2}}

@@ -82,14 +82,15 @@ func New(cfg Config, memory Memory) (*Node, error) {
 	return n, nil
 }
 
-// lookFirst adopts the server that runs already and looks at it, so that nobody is told that a server starts which has run all along.
+// lookFirst looks at the data, and at the server that runs already, so that nobody is told that there are none, or that it starts.
 func (n *Node) lookFirst() {
-	if n.process() == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(n.closing, queryTimeout)
 	defer cancel()
-	n.lookKnocking(ctx, 0)
+	runs := n.process() != nil
+	_, _ = n.inspect(ctx, runs) // what cannot be read is told by those who must act on it
+	if runs {
+		n.lookKnocking(ctx, 0)
+	}
 }
 
 // config returns the present configuration; nobody changes what it points to.

@@ -59,6 +59,13 @@ func TestKilledKeeper(t *testing.T) {
 	g.promote(a, 1, b)
 	a.must("insert into t values (3)")
 	b.eventually("select count(*) from t", "2")
+	// Its first word is of what runs already: a switchover is not given up because of it.
+	for _, m := range g.members {
+		m.restartKeeper()
+		if s := m.node.Status(g.ctx, m.mem.Get().Goal); s.Server.Status != fsm.ServerRunning || s.Server.Recovery != (m == b) || s.SystemID != g.systemID {
+			t.Errorf("node %d: a keeper that begins says %+v", m.id, s)
+		}
+	}
 	t.Logf("the keepers died %d and %d times", len(a.dies), len(b.dies))
 }
 
