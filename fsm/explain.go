@@ -47,7 +47,7 @@ func Explain(g Group, now Instant) Explanation {
 		e.Why = append(e.Why, Refusal{Rule: "no_nodes", Waits: "the group has no nodes", Hint: "autoctl create postgres adds the first", Human: true})
 	}
 	e.Healthy = len(e.Why) == 0 && look.atBest()
-	e.Why = append(e.Why, look.kept()...)
+	e.Why = append(append(e.Why, look.kept()...), look.weak()...)
 	e.Summary = look.summary()
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
@@ -67,6 +67,22 @@ func (d *decider) kept() []Refusal {
 				Waits: "it is in maintenance, as an operator asked, and not counted on",
 			})
 		}
+	}
+	return out
+}
+
+// weak names what acknowledges commits of the primary before a standby has them: outside of P1, whatever the group does (S15).
+func (d *decider) weak() []Refusal {
+	p := d.primary()
+	if p == nil || p.Report == nil || !d.serves(p) {
+		return nil
+	}
+	var out []Refusal
+	for _, who := range p.Report.WeakCommits {
+		out = append(out, Refusal{
+			Rule: "weak_commits", Node: p.ID, Human: true, Hint: "ALTER ROLE or ALTER DATABASE ... RESET synchronous_commit, unless such a loss is acceptable",
+			Waits: who + " acknowledges commits before a standby has them: a failover may lose them",
+		})
 	}
 	return out
 }

@@ -1,6 +1,9 @@
 package fsm
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestH10_BusyUpstream: a standby whose log goes further than what its upstream said a moment ago, on the same timeline, has not diverged: it streams and
 // is never rewound. Only histories are compared, and no position of the upstream, which is old as soon as it was asked for.
@@ -94,5 +97,23 @@ func TestS13_NoSelfFence(t *testing.T) {
 	}
 	if tried < 1000 {
 		t.Errorf("only %d situations", tried)
+	}
+}
+
+// TestS15_ExplainNames: whoever acknowledges commits before a standby has them is named by explain while the group is in its best state.
+func TestS15_ExplainNames(t *testing.T) {
+	s := &script{t: t, world: newWorld(0)}
+	s.bootstrap([]string{"a", "b"})
+	g := s.g.Clone()
+	if e := Explain(g, s.now); strings.Contains(e.Text(), "weak_commits") {
+		t.Fatalf("named without one: %s", e)
+	}
+	g.Nodes[0].Report.WeakCommits = []string{"role hasty: synchronous_commit=off"}
+	e := Explain(g, s.now)
+	if want := "role hasty: synchronous_commit=off acknowledges commits before a standby has them"; !strings.Contains(e.Text(), want) {
+		t.Errorf("%q is not said: %s", want, e)
+	}
+	if !e.Healthy {
+		t.Errorf("not healthy for what a role has set: %s", e)
 	}
 }

@@ -43,6 +43,10 @@ func (d *decider) firstPrimary() bool {
 	if len(d.g.Record) > 0 || d.g.Election != nil {
 		return false
 	}
+	if d.g.Kind == KindCitus && d.g.Number > 0 && !d.g.Founded {
+		d.refuse(0, false, "autoctl create coordinator", "the formation has no coordinator yet")
+		return false
+	}
 	var first *Node
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]

@@ -22,6 +22,8 @@ type Goal struct {
 	Orders Orders `json:"orders,omitempty"`
 	// Peers are the other nodes of the group: who may connect, and for whom a slot is kept.
 	Peers []Peer `json:"peers"`
+	// Fellows are the nodes of the other groups of a Citus formation: who else may connect, since each of its nodes sends queries to the others.
+	Fellows []Fellow `json:"fellows,omitempty"`
 	// DeadlineMS is how long a drained node waits for a newer goal before it starts again under its configuration (S21), in ms; 0 for never.
 	DeadlineMS int64 `json:"deadline_ms,omitempty"`
 	// MinGeneration is the lowest data generation that may be used: data of a lower one is copied anew (perform rebuild).
@@ -77,6 +79,14 @@ type Peer struct {
 	Token string `json:"token"`
 	// Kept is the lowest LSN that the peer may still need, for advancing its slot on standbys; 0 when unknown.
 	Kept LSN `json:"kept,omitempty"`
+}
+
+// Fellow is a node of another group of the formation, as far as pg_hba.conf needs to know it.
+type Fellow struct {
+	Node  NodeID `json:"node"`
+	Group int    `json:"group"`
+	Host  string `json:"host"`
+	Port  int    `json:"port"`
 }
 
 // Kind is a formation's kind.

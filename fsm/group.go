@@ -26,8 +26,12 @@ type Group struct {
 	// Unplanned are the instants of recent unplanned failovers, for the rate limit.
 	Unplanned []Instant `json:"unplanned,omitempty"`
 	// Since is the instant from which ages count: the start of the monitor, or its waking from a suspension.
-	Since    Instant   `json:"since"`
-	Settings Settings  `json:"settings"`
+	Since    Instant  `json:"since"`
+	Settings Settings `json:"settings"`
+	// Fellows are the nodes of the other groups of a Citus formation, in order of id.
+	Fellows []Fellow `json:"fellows,omitempty"`
+	// Founded says that the formation has a coordinator: the first worker of a Citus formation waits for one, which decides what the database is called.
+	Founded  bool      `json:"founded,omitempty"`
 	Nodes    []Node    `json:"nodes"` // in order of id; a dropped and forgotten node is gone
 	Commands []Command `json:"commands,omitempty"`
 }

@@ -39,6 +39,8 @@ type Report struct {
 	Problem  *Problem  `json:"problem,omitempty"`
 	// Limits are what the node's configuration files ask for, in force since its last start or from its next.
 	Limits Limits `json:"limits,omitzero"`
+	// WeakCommits are, on a serving node, the roles and databases whose sessions begin with a synchronous_commit below "on" (S15).
+	WeakCommits []string `json:"weak_commits,omitempty"`
 	// Version is PostgreSQL's version number, such as 150018; Software the keeper's own version.
 	Version  int    `json:"version,omitempty"`
 	Software string `json:"software,omitempty"`

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/internal/tlscert"
 	"github.com/autoctl/autoctl/keeper"
 )
@@ -132,14 +133,7 @@ func (l *loaded) weakCommits(ctx context.Context) []string {
 		return append(warnings, "the server does not answer on its socket: roles and databases were not looked at")
 	}
 	defer conn.Close(ctx)
-	const query = `select coalesce('role ' || quote_ident(rolname), 'all roles') || coalesce(', database ' || quote_ident(datname), '') || ': ' || s
-		from pg_db_role_setting left join pg_roles r on r.oid = setrole left join pg_database d on d.oid = setdatabase, unnest(setconfig) s
-		where s ~ '^synchronous_commit=(off|local|remote_write)$' order by 1`
-	rows, err := conn.Query(ctx, query)
-	if err != nil {
-		return append(warnings, "roles and databases were not looked at: "+err.Error())
-	}
-	weak, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	weak, err := pgserver.WeakCommits(ctx, conn)
 	if err != nil {
 		return append(warnings, "roles and databases were not looked at: "+err.Error())
 	}

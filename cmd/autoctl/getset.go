@@ -200,10 +200,14 @@ func (a *app) changeNumberSync(ctx context.Context, s *session, n int) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range f.Groups {
-		if s.group >= 0 && g.Group != s.group {
-			continue
+	if s.group >= 0 {
+		g, err := s.pick(f)
+		if err != nil {
+			return err
 		}
+		f.Groups = []monitorapi.GroupState{g}
+	}
+	for _, g := range f.Groups {
 		o := operation{a: a, s: s, group: g.Group, command: fsm.Command{Kind: fsm.CommandNumberSync, Number: n}}
 		if err := o.carryOut(ctx); err != nil {
 			return err

@@ -40,6 +40,11 @@ func (a *app) watchCommand() *cobra.Command {
 }
 
 func (a *app) watch(ctx context.Context, t *target, s *session) error {
+	if s.group >= 0 {
+		if _, err := s.oneGroup(ctx); err != nil && classifyMonitor(err) == nil {
+			return err // that there is no such group; an unreachable monitor is waited for
+		}
+	}
 	if t.formation == "" {
 		s.formation = ""
 	}

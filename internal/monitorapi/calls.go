@@ -127,3 +127,9 @@ func (c *Client) ExplainInput(ctx context.Context, formation string, group int) 
 	var s Snapshot
 	return s, c.call(ctx, &s, "explain_input", formation, group)
 }
+
+// Topology returns where the groups of a formation are served. It changes nothing.
+func (c *Client) Topology(ctx context.Context, formation string) (Topology, error) {
+	var t Topology
+	return t, c.call(ctx, &t, "topology", formation)
+}

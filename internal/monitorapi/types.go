@@ -239,3 +239,29 @@ func encode(v any) (string, error) {
 	b, err := json.Marshal(v)
 	return string(b), err
 }
+
+// Topology is where the groups of a formation are served, as the monitor decided it.
+type Topology struct {
+	Formation string   `json:"formation"`
+	Kind      fsm.Kind `json:"kind"`
+	Database  string   `json:"database"`
+	// Epoch grows with each change of any place.
+	Epoch  uint64  `json:"epoch"`
+	Groups []Place `json:"groups"` // in order of their numbers; a group that the monitor cannot vouch for is left out
+}
+
+// Place is where one group is served.
+type Place struct {
+	Group int `json:"group"`
+	// Incarnation and Epoch order the places of a group: a newer one has a greater pair.
+	Incarnation uint64     `json:"incarnation"`
+	Epoch       uint64     `json:"epoch"`
+	SystemID    SystemID   `json:"system_id"`
+	NodeID      fsm.NodeID `json:"node_id"`
+	Name        string     `json:"name"`
+	Host        string     `json:"host"`
+	Port        int        `json:"port"`
+	// Open says that the node serves and admits clients, as far as the monitor has heard; Gone, that the group's last node was dropped.
+	Open bool `json:"open"`
+	Gone bool `json:"gone"`
+}

@@ -30,6 +30,8 @@ type Status struct {
 	Activity      *fsm.Activity
 	// Limits are what the configuration files ask for.
 	Limits fsm.Limits
+	// WeakCommits are the roles and databases of a serving node whose sessions begin with a weak synchronous_commit (S15).
+	WeakCommits []string
 	// Version is PostgreSQL's version number, such as 150018.
 	Version int
 }

@@ -110,7 +110,7 @@ func (d *Daemon) report(ctx context.Context) fsm.Report {
 		PrimarySeenMS: st.PrimarySeenMS, CommitAgeMS: st.CommitAgeMS,
 		Promotions: mem.Promotions, Record: mem.Goal.Record, Orders: mem.Goal.Orders,
 		Activity: st.Activity, Problem: d.problems.worst(),
-		Limits:  st.Limits,
+		Limits:  st.Limits, WeakCommits: st.WeakCommits,
 		Version: st.Version, Software: d.Software,
 	}
 	if r.State == "" {

@@ -382,10 +382,12 @@ func (g *group) learn(m *member) {
 // vote has a node vote and returns its position.
 func (g *group) vote(m *member) fsm.Position {
 	g.t.Helper()
-	g.reach(m, g.goal(m, fsm.StateReportLSN))
-	st := m.node.Status(g.ctx, m.mem.Get().Goal)
-	if st.Final == nil {
-		g.t.Fatalf("node %d has reached report_lsn and has no final position: %+v", m.id, st)
-	}
-	return *st.Final
+	m.obey(g.goal(m, fsm.StateReportLSN))
+	var final *fsm.Position
+	// As a keeper does it: a goal whose server ends the moment it is reached has no vote yet, and its plan goes on.
+	g.until(m, "report_lsn is reached, with a final position", func(steps []fsm.Step) bool {
+		final = m.node.Status(g.ctx, m.mem.Get().Goal).Final
+		return len(steps) == 0 && final != nil
+	})
+	return *final
 }

@@ -53,6 +53,7 @@ type Node struct {
 	include         fileStamp // postgresql.conf as it was when our include was last seen in it
 	source          source
 	limits          fsm.Limits // what the files ask for
+	weakCommits     []string   // as of the newest commit of watchStorage
 
 	background sync.WaitGroup
 	closing    context.Context //nolint:containedctx // ends the goroutines that outlive a call; see Close

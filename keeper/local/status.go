@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/keeper/daemon"
 )
 
@@ -79,7 +80,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	mem := n.memory.Get()
 	planned, fallen := n.planned.Load(), n.fallen.Load()
 	s, data, activity := n.sight, n.data, n.activity
-	commit, life, limits := n.commitAt, n.life, n.limits
+	commit, life, limits, weak := n.commitAt, n.life, n.limits, n.weakCommits
 	switch {
 	case n.proc == nil || !n.proc.Running():
 		s = sight{at: s.at, status: fsm.ServerStopped, version: s.version}
@@ -119,6 +120,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	if !commit.IsZero() {
 		st.CommitAgeMS = time.Since(commit).Milliseconds()
 	}
+	st.WeakCommits = weak
 	st.Open = goal.State.Serves() && !life.gated && life.roles
 	return st
 }
@@ -188,8 +190,12 @@ func (n *Node) watchStorage(ctx context.Context) {
 			conn = nil
 			return
 		}
+		done := time.Now()
+		weak, err := pgserver.WeakCommits(ctx, conn)
 		n.mu.Lock()
-		n.commitAt = time.Now()
+		if n.commitAt = done; err == nil {
+			n.weakCommits = weak
+		}
 		n.mu.Unlock()
 	})
 }

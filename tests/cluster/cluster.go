@@ -50,11 +50,17 @@ func New(t testing.TB) *Cluster {
 func NewWith(t testing.TB, setup Setup) *Cluster {
 	t.Helper()
 	c := Prepare(t, setup)
+	c.CreateMonitor()
+	return c
+}
+
+// CreateMonitor makes the monitor on its host and waits until it answers.
+func (c *Cluster) CreateMonitor() {
+	c.t.Helper()
 	c.Monitor.start(append([]string{"create", "monitor",
 		"--pgdata", c.Monitor.PGDATA(), "--pgport", fmt.Sprint(c.Monitor.Port), "--hostname", c.Monitor.Addr, "--run"},
-		setup.flags(c.Monitor)...)...)
+		c.setup.flags(c.Monitor)...)...)
 	c.AwaitMonitor()
-	return c
 }
 
 // Prepare makes a laboratory with a host for the monitor, on which nothing runs.

@@ -25,9 +25,10 @@ type Host struct {
 	// Dir is the home directory of the user that runs the host's programs.
 	Dir string
 
-	lab  *Lab
-	port string // of the bridge
-	disk string // where the host's programs see the directory "disk" in Dir; empty for nowhere
+	lab    *Lab
+	number int    // in the laboratory, from 1
+	port   string // of the bridge
+	disk   string // where the host's programs see the directory "disk" in Dir; empty for nowhere
 }
 
 // Mount gives the host a disk of its own at a place that other hosts have theirs at
@@ -50,7 +51,12 @@ func (h *Host) Mount(t testing.TB, place string) (dir string) {
 
 // PGDATA is where the host's database belongs; it does not exist until
 // something creates it.
-func (h *Host) PGDATA() string { return filepath.Join(h.Dir, "data") }
+func (h *Host) PGDATA() string {
+	if h.volume != "" {
+		return filepath.Join(h.volume, "data")
+	}
+	return filepath.Join(h.Dir, "data")
+}
 
 // env is the environment of the host's programs: nothing is inherited but the
 // path and the locale.

@@ -216,6 +216,9 @@ func (l *Lab) tearDown() {
 		}
 	}
 	l.leaked.remove()
+	if err := unmountBelow(l.dir); err != nil {
+		l.t.Errorf("tear down: %v", err)
+	}
 	if err := os.RemoveAll(l.dir); err != nil {
 		l.t.Errorf("tear down: %v", err)
 	}

@@ -100,6 +100,8 @@ func removeStale() {
 			removeStaleSpace(path)
 		} else if info, err := os.Lstat(path); err == nil && info.IsDir() && ownedByUs(info) {
 			endStaleServers(path)
+			unmountBelow(path)
+			_ = unmountBelow(path)
 			_ = os.RemoveAll(path)
 		}
 	}

@@ -65,6 +65,7 @@ func (n *network) space(host string) string { return n.name + "-" + host }
 // attach gives h a namespace, an address and a port of the bridge.
 func (n *network) attach(h *Host) error {
 	n.ports++
+	h.number = n.ports
 	h.port, h.Addr = fmt.Sprintf("p%d", n.ports), fmt.Sprintf("%s.%d", n.subnet, n.ports)
 	return n.plug(h.Name, fmt.Sprint(n.ports), h.port)
 }

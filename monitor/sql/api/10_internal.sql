@@ -32,6 +32,24 @@ language sql as $$
   select autoctl.wake(formation, number) from autoctl.grp where formation = f or f is null
 $$;
 
+-- note_served keeps where the group is served, and counts the changes; 0 for a group whose last node has left.
+create or replace function autoctl.note_served(f text, g integer) returns void
+language sql as $$
+  update autoctl.grp x set served_by = 0, served_version = greatest(x.served_version + 1, x.seq)
+  where x.formation = f and x.number = g and x.served_by <> 0 and not exists (select from autoctl.node n where n.formation = f and n.grp = g);
+  update autoctl.grp x set served_by = n.id, served_host = n.host, served_port = n.port, served_version = greatest(x.served_version + 1, x.seq)
+  from autoctl.node n
+  where x.formation = f and x.number = g and n.id = (x.record->-1->'primary'->>'node')::bigint and n.formation = f
+    and (x.served_by, x.served_host, x.served_port) is distinct from (n.id, n.host, n.port)
+$$;
+
+-- wake_fellows looks at all groups of a Citus formation: each admits the nodes of the others.
+create or replace function autoctl.wake_fellows(f text) returns void
+language sql as $$
+  select autoctl.wake(g.formation, g.number) from autoctl.grp g join autoctl.formation fo on fo.name = g.formation
+  where g.formation = f and fo.kind = 'citus'
+$$;
+
 -- announce tells those who watch. A notification holds less than 8000 bytes.
 create or replace function autoctl.announce(n autoctl.node, reported text, event text, reason text) returns void
 language sql as $$
@@ -71,6 +89,10 @@ begin -- of the languages, the one that keeps plans
     'incarnation', grp.incarnation, 'epoch', grp.epoch, 'seq', grp.seq, 'record', grp.record, 'orders', grp.orders,
     'number_sync', grp.number_sync, 'paused', fo.paused, 'unproven', grp.unproven, 'election', grp.election,
     'unplanned', grp.unplanned, 'life', grp.life, 'settings', (select settings from autoctl.settings),
+    'founded', fo.kind = 'citus' and exists (select from autoctl.node n where n.formation = grp.formation and n.grp = 0),
+    'fellows', case when fo.kind = 'citus' then (
+      select jsonb_agg(jsonb_build_object('node', n.id, 'group', n.grp, 'host', n.host, 'port', n.port) order by n.id)
+      from autoctl.node n where n.formation = grp.formation and n.grp <> grp.number) end,
     'nodes', coalesce((
       select jsonb_agg(jsonb_build_object(
         'id', n.id, 'name', n.name, 'host', n.host, 'port', n.port, 'token', n.token, 'priority', n.priority,
@@ -129,6 +151,10 @@ begin
     on conflict (id) do update set token = excluded.token, name = excluded.name, dropped = excluded.dropped;
   delete from autoctl.node where formation = f and grp = g
     and id in (select x::bigint from jsonb_array_elements_text(nullif(d->'forget', 'null')) x);
+  if found then
+    perform autoctl.wake_fellows(f);
+  end if;
+  perform autoctl.note_served(f, g);
 end $$;
 
 -- proof is what the incarnation file is compared with: how many decisions are stored, and the incarnation.

@@ -139,6 +139,10 @@ language plpgsql as $$
 declare
   f autoctl.formation;
 begin
+  if r->>'kind' = 'citus' and (r->>'group')::integer = 0 then -- a coordinator makes its formation
+    insert into autoctl.formation (name, kind, database)
+    values (r->>'formation', 'citus', coalesce(nullif(r->>'database', ''), 'postgres')) on conflict do nothing;
+  end if;
   select * into f from autoctl.formation where name = r->>'formation' for update;
   if not found then
     perform autoctl.fail('AC002', format('the monitor knows no formation %L', r->>'formation'), 'create it first: autoctl create formation');
@@ -147,6 +151,9 @@ begin
     update autoctl.formation
     set kind = coalesce(nullif(r->>'kind', ''), kind), database = coalesce(nullif(r->>'database', ''), database)
     where name = f.name returning * into f;
+  elsif f.kind = 'citus' and (r->>'group')::integer = 0 and not exists (select from autoctl.node where formation = f.name and grp = 0) then
+    -- Workers that came before wait for the coordinator's word.
+    update autoctl.formation set database = coalesce(nullif(r->>'database', ''), database) where name = f.name returning * into f;
   end if;
   if coalesce(r->>'kind', '') not in ('', f.kind) then
     perform autoctl.fail('AC003', format('formation %L is of kind %s, not %s', f.name, f.kind, r->>'kind'));
@@ -205,7 +212,11 @@ declare
   sysid  numeric := coalesce((r->>'system_id')::numeric, 0);
 begin
   if f.kind = 'citus' and wanted < 0 then
-    perform autoctl.fail('AC004', 'a node of a citus formation needs a group', 'use --group: 0 is the coordinator, 1 and up are workers');
+    -- The caller holds the lock of the formation: a group is filled to two nodes, then the next one is opened.
+    select min(x.grp) into wanted from (select grp from autoctl.node where formation = f.name and grp > 0 group by grp having count(*) = 1) x;
+    if wanted is null then
+      select coalesce(max(number), 0) + 1 into wanted from autoctl.grp where formation = f.name;
+    end if;
   elsif f.kind = 'pgsql' and wanted > 0 then
     perform autoctl.fail('AC004', format('a pgsql formation has group 0 only, not %s', wanted));
   end if;
@@ -246,7 +257,9 @@ begin
     update autoctl.node set host = request->>'host', port = (request->>'port')::integer, name = coalesce(nullif(chosen, ''), name),
       has_data = case when goal is null then (request->>'has_data')::boolean else has_data end
     where id = n.id returning * into n;
+    perform autoctl.note_served(n.formation, n.grp);
     perform autoctl.wake(n.formation, n.grp);
+    perform autoctl.wake_fellows(n.formation);
     return jsonb_build_object('node', n.id, 'group', n.grp, 'name', n.name);
   end if;
   g := autoctl.registration_group(f, request);
@@ -268,7 +281,9 @@ begin
   insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned)
   values (n.formation, n.grp, n.id, n.name, 'registered', 'register', format('registered at %s:%s', n.host, n.port), 'init', 'init');
   perform autoctl.announce(n, 'init', 'registered', '');
+  perform autoctl.note_served(n.formation, n.grp);
   perform autoctl.wake(n.formation, n.grp);
+  perform autoctl.wake_fellows(n.formation);
   return jsonb_build_object('node', n.id, 'group', n.grp, 'name', n.name);
 exception when unique_violation then
   perform autoctl.fail('AC003', 'another node has taken that name or address at the same moment', 'try again');

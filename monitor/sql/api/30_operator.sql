@@ -146,7 +146,9 @@ begin
   insert into autoctl.event (formation, grp, node, name, kind, rule, reason)
   values (n.formation, n.grp, n.id, r->>'name', 'metadata', 'operator',
     format('%s at %s:%s is now %s at %s:%s', n.name, n.host, n.port, r->>'name', r->>'host', r->>'port'));
+  perform autoctl.note_served(n.formation, n.grp);
   perform autoctl.wake(n.formation, n.grp);
+  perform autoctl.wake_fellows(n.formation);
   return null;
 exception when unique_violation then
   perform autoctl.fail('AC003', 'another node has that name or address');

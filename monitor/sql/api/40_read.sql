@@ -144,3 +144,23 @@ begin
       left join autoctl.report r on r.node = (e->>'id')::bigint
       left join autoctl.probe q on q.node = (e->>'id')::bigint), '[]')));
 end $$;
+
+-- topology tells where the groups of a formation are served. A group whose last node was dropped is there and gone; one that this monitor never knew, or
+-- of which it cannot prove what it remembers, is not there. A place has a greater epoch than those of its group before it.
+create or replace function autoctl.topology(protocol integer, f text) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform autoctl.check_protocol(protocol);
+  if not exists (select from autoctl.formation where name = f) then
+    perform autoctl.fail('AC002', format('the monitor knows no formation %L', f));
+  end if;
+  return (select jsonb_build_object('formation', fo.name, 'kind', fo.kind, 'database', fo.database,
+    'epoch', coalesce((select sum(g.served_version) from autoctl.grp g where g.formation = fo.name), 0),
+    'groups', coalesce((
+      select jsonb_agg(jsonb_build_object('group', g.number, 'incarnation', g.incarnation, 'epoch', g.served_version, 'system_id', g.system_id,
+        'node_id', g.served_by, 'name', coalesce(n.name, ''), 'host', g.served_host, 'port', g.served_port, 'gone', g.served_by = 0,
+        'open', coalesce((r.report->>'open')::boolean, false) and coalesce((n.goal->>'state') in ('single', 'wait_primary', 'primary'), false)) order by g.number)
+      from autoctl.grp g left join autoctl.node n on n.id = g.served_by and n.formation = g.formation left join autoctl.report r on r.node = n.id
+      where g.formation = fo.name and g.served_version > 0 and not g.unproven), '[]'))
+    from autoctl.formation fo where fo.name = f);
+end $$;

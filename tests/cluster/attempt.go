@@ -1,0 +1,52 @@
+package cluster
+
+import (
+	"context"
+	"syscall"
+
+	"github.com/autoctl/autoctl/internal/monitorapi"
+	"github.com/autoctl/autoctl/tests/machine"
+)
+
+// TryLaunch starts "autoctl run" on the node, or "create postgres --run" with
+// further flags where anew. Like the other Try verbs it returns what goes wrong,
+// and one goroutine a node may call it at a time.
+func (n *Node) TryLaunch(anew bool, flags ...string) error {
+	args := []string{"run", "--pgdata", n.PGDATA()}
+	if anew {
+		args = append(append(n.CreateArgs(), "--run"), flags...)
+	}
+	d, err := n.Start("autoctl", n.c.setup.env(n), append([]string{n.c.binary}, args...)...)
+	if err != nil {
+		return err
+	}
+	n.daemon = d
+	return nil
+}
+
+// TryEnd waits until the node's daemon has ended and returns its exit code.
+func (n *Node) TryEnd(ctx context.Context) (int, error) {
+	if err := n.daemon.Wait(ctx); err != nil {
+		return 0, err
+	}
+	return n.daemon.ExitCode(), nil
+}
+
+// Signal sends a signal to the node's daemon alone.
+func (n *Node) Signal(s syscall.Signal) { n.daemon.Signal(s) }
+
+// TryCommand runs an autoctl command on a host to its end, whatever its exit
+// code.
+func (c *Cluster) TryCommandOn(ctx context.Context, h *machine.Host, args ...string) (machine.Result, error) {
+	return h.Run(ctx, nil, append([]string{c.binary}, args...)...)
+}
+
+// TryEvents is Events from another host than the monitor's, for when the monitor
+// may be away.
+func (c *Cluster) TryEvents(ctx context.Context, h *machine.Host, count string) ([]monitorapi.Event, error) {
+	r, err := c.TryCommandOn(ctx, h, "show", "events", "--monitor", c.MonitorURI(), "--count", count, "--output", "json")
+	if err != nil {
+		return nil, err
+	}
+	return decodeEvents(r)
+}
