@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"syscall"
 
 	"github.com/autoctl/autoctl/internal/monitorapi"
@@ -10,7 +12,7 @@ import (
 
 // TryLaunch starts "autoctl run" on the node, or "create postgres --run" with
 // further flags where anew. Like the other Try verbs it returns what goes wrong,
-// and one goroutine a node may call it at a time.
+// and may be called from any goroutine, by one a node at a time.
 func (n *Node) TryLaunch(anew bool, flags ...string) error {
 	args := []string{"run", "--pgdata", n.PGDATA()}
 	if anew {
@@ -35,18 +37,23 @@ func (n *Node) TryEnd(ctx context.Context) (int, error) {
 // Signal sends a signal to the node's daemon alone.
 func (n *Node) Signal(s syscall.Signal) { n.daemon.Signal(s) }
 
-// TryCommand runs an autoctl command on a host to its end, whatever its exit
-// code.
+// TryCommandOn runs an autoctl command on a host to its end, whatever its exit
+// code, from any goroutine.
 func (c *Cluster) TryCommandOn(ctx context.Context, h *machine.Host, args ...string) (machine.Result, error) {
 	return h.Run(ctx, nil, append([]string{c.binary}, args...)...)
 }
 
-// TryEvents is Events from another host than the monitor's, for when the monitor
-// may be away.
-func (c *Cluster) TryEvents(ctx context.Context, h *machine.Host, count string) ([]monitorapi.Event, error) {
-	r, err := c.TryCommandOn(ctx, h, "show", "events", "--monitor", c.MonitorURI(), "--count", count, "--output", "json")
+// TryEventsOn asks on a host for the last events, oldest first.
+func (c *Cluster) TryEventsOn(ctx context.Context, h *machine.Host, count int) ([]monitorapi.Event, error) {
+	r, err := c.TryCommandOn(ctx, h, "show", "events", "--monitor", c.MonitorURI(), "--count", fmt.Sprint(count), "--output", "json")
 	if err != nil {
 		return nil, err
 	}
-	return decodeEvents(r)
+	if r.Code != 0 {
+		return nil, fmt.Errorf("show events: exit code %d: %s", r.Code, r.Stderr)
+	}
+	var all struct {
+		Events []monitorapi.Event `json:"events"`
+	}
+	return all.Events, json.Unmarshal([]byte(r.Stdout), &all)
 }

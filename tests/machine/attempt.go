@@ -3,7 +3,11 @@ package machine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // errNoLinks says why nothing can be cut on the loopback interface.
@@ -105,4 +109,44 @@ func (l *Lab) TryLose(percent int) error {
 	return runInput("table bridge loss\ndelete table bridge loss\ntable bridge loss {\n"+
 		"chain forward { type filter hook forward priority 1; policy accept;\n"+rule+"}\n}\n",
 		"ip", "netns", "exec", l.net.space("switch"), program("nft"), "-f", "-")
+}
+
+// TrySlow is Slow from any goroutine.
+func (l *Lab) TrySlow(delay time.Duration, lossPercent int) (end func() error, err error) {
+	if l.net == nil {
+		return nil, errNoLinks
+	}
+	r, err := l.net.relay(delay, lossPercent)
+	if err != nil {
+		return nil, fmt.Errorf("slow the network down: %w", err)
+	}
+	return r.close, nil
+}
+
+// TryFill is Fill from any goroutine.
+func (v *Volume) TryFill() error {
+	f, err := os.OpenFile(filepath.Join(v.Dir, filler), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; {
+		n, err := f.Write(make([]byte, size))
+		if err != nil && !errors.Is(err, syscall.ENOSPC) {
+			return err
+		}
+		if err != nil && n == 0 {
+			size /= 2
+		}
+	}
+	return nil
+}
+
+// TryFree is Free from any goroutine, and content with a filler that somebody
+// else has deleted.
+func (v *Volume) TryFree() error {
+	if err := os.Remove(filepath.Join(v.Dir, filler)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

@@ -51,12 +51,7 @@ func (h *Host) Mount(t testing.TB, place string) (dir string) {
 
 // PGDATA is where the host's database belongs; it does not exist until
 // something creates it.
-func (h *Host) PGDATA() string {
-	if h.volume != "" {
-		return filepath.Join(h.volume, "data")
-	}
-	return filepath.Join(h.Dir, "data")
-}
+func (h *Host) PGDATA() string { return filepath.Join(h.Dir, "data") }
 
 // env is the environment of the host's programs: nothing is inherited but the
 // path and the locale.

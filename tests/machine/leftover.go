@@ -100,7 +100,6 @@ func removeStale() {
 			removeStaleSpace(path)
 		} else if info, err := os.Lstat(path); err == nil && info.IsDir() && ownedByUs(info) {
 			endStaleServers(path)
-			unmountBelow(path)
 			_ = unmountBelow(path)
 			_ = os.RemoveAll(path)
 		}
