@@ -47,7 +47,7 @@ fmt-check: ## fail when gofmt would change a file
 
 .PHONY: vet
 vet: ## go vet
-	$(GO) vet ./...
+	$(GO) vet -race ./...
 
 .PHONY: tidy-check
 tidy-check: ## fail when go.mod or go.sum are not tidy
