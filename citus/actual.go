@@ -1,5 +1,7 @@
 package citus
 
+import "fmt"
+
 // NodeID is pg_dist_node.nodeid: given by Citus when a node is added, per database, and never changed.
 type NodeID int32
 
@@ -27,6 +29,7 @@ type Row struct {
 type Place struct {
 	Group   int     `json:"group"`
 	Primary Address `json:"primary"` // zero for a group that was removed
+	Pool    string  `json:"pool,omitempty"`
 	Epoch   Epoch   `json:"epoch"`
 }
 
@@ -65,3 +68,6 @@ func (a Actual) Place(group int) *Place {
 	}
 	return nil
 }
+
+// String names a row for people.
+func (r Row) String() string { return fmt.Sprintf("node %d (%s) at %s", r.ID, r.Role, r.Address) }

@@ -19,6 +19,8 @@ const (
 	DifferEpoch DifferenceKind = "epoch"
 	// DifferNewer: the server was told of a newer epoch; what we hold is old and nothing of that group may be changed with it.
 	DifferNewer DifferenceKind = "newer"
+	// DifferConflict: the server was told another address under the same epoch. Nothing is changed until a newer epoch says who is right.
+	DifferConflict DifferenceKind = "conflict"
 	// DifferForeign: a row of a group that nobody told us of. It is shown and left alone.
 	DifferForeign DifferenceKind = "foreign"
 )
@@ -42,13 +44,13 @@ type StepKind string
 const (
 	// StepMove is citus_update_node(Node, Address).
 	StepMove StepKind = "move"
-	// StepNote writes the epoch of a place that is right already.
+	// StepNote writes the group's place and epoch to the server's own table, and fails there if that knows a newer epoch.
 	StepNote StepKind = "note"
 	// StepPool writes pg_dist_poolinfo.
 	StepPool StepKind = "pool"
 	// StepCoordinator is citus_set_coordinator_host(Address): only for the first registration.
 	StepCoordinator StepKind = "register_coordinator"
-	// StepAdd is citus_add_node(Address, Group), after a look at who answers there.
+	// StepAdd is citus_add_node(Address, Group), after a look at who answers there. Like StepCoordinator it writes the group's place in the same transaction.
 	StepAdd StepKind = "add"
 	// StepActivate is citus_activate_node(Address).
 	StepActivate StepKind = "activate"
@@ -66,6 +68,21 @@ type Step struct {
 	Address Address  `json:"address,omitzero"`
 	Cluster string   `json:"cluster,omitempty"`
 	Pool    string   `json:"pool,omitempty"`
-	// Epoch is what is written to the server's own table in the same transaction.
+	// Epoch is that of the group's place.
 	Epoch Epoch `json:"epoch"`
+}
+
+// Right reports whether a group is where the topology says, as far as these differences of one server go: clients of that server are sent to the right place.
+func Right(left []Difference, group int) bool {
+	for _, d := range left {
+		if d.Group != group {
+			continue
+		}
+		switch d.Kind {
+		case DifferMissing, DifferAddress, DifferInactive, DifferNewer, DifferConflict:
+			return false
+		case DifferUnwanted, DifferPool, DifferEpoch, DifferForeign:
+		}
+	}
+	return true
 }

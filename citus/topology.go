@@ -61,9 +61,10 @@ type Group struct {
 	Serving bool `json:"serving"`
 	// SystemID is the group's system identifier (pg_control_system); a server with another one is refused before anything is told to it. 0 is not yet known.
 	SystemID uint64 `json:"system_id"`
-	// Secondaries are the standbys that Citus is to know of; nil where none is registered. A standby under ordinary failover need not be.
-	Secondaries []Secondary `json:"secondaries,omitempty"`
-	// PoolInfo is the group's row of pg_dist_poolinfo, such as "host=h port=6432"; empty for none.
+	// Secondaries are the standbys that Citus is to know of; nil leaves alone whatever is registered, empty but not nil removes it. A standby under ordinary
+	// failover need not be registered.
+	Secondaries []Secondary `json:"secondaries,omitzero"`
+	// PoolInfo is the group's row of pg_dist_poolinfo, such as "host=h port=6432". Empty removes the row that was written from here, and leaves others alone.
 	PoolInfo string `json:"pool_info,omitempty"`
 	// Dropped says that the group has left the formation: its rows are to be removed. Citus refuses while shards have their only place there.
 	Dropped bool `json:"dropped,omitempty"`
@@ -102,6 +103,16 @@ func (t Topology) Group(number int) *Group {
 		}
 	}
 	return nil
+}
+
+// Only returns the topology with one of its groups, for a change that is to touch nothing else.
+func (t Topology) Only(number int) Topology {
+	g := t.Group(number)
+	t.Groups = nil
+	if g != nil {
+		t.Groups = []Group{*g}
+	}
+	return t
 }
 
 // Validate returns what is wrong with a topology, all of it: groups out of order, addresses missing or given twice.

@@ -1,0 +1,158 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/autoctl/autoctl/citus"
+)
+
+// What a change of an address allows others before they are ended: an unplanned one has clients waiting.
+const changePatience = time.Second
+
+// workersFirst is for how long the coordinator's commit waits for the workers': its daemon then finds the rows right.
+const workersFirst = 300 * time.Millisecond
+
+// Commit ends the hold by writing the group's place in t, which has a newer epoch, in the transactions that hold, so that waiting writes go to the new primary. First it looks
+// whether the right server serves there: nothing is written otherwise, and the hold is released. Servers that do not hold are told like by [Client.Push], the new
+// primary among them. The old primary's part stays held: it is to be stopped, and until then its own clients wait.
+func (h *Held) Commit(ctx context.Context, t citus.Topology) Report {
+	return h.commitSeen(ctx, t, func(Node) {})
+}
+
+// commitSeen is Commit, and tells seen of each server as soon as it is done.
+func (h *Held) commitSeen(ctx context.Context, t citus.Topology, seen func(Node)) Report {
+	h.stop()
+	h.growing.Wait()
+	g := t.Group(h.group)
+	if g == nil || g.Dropped || g.Epoch.Compare(h.epoch) <= 0 {
+		h.Release(ctx)
+		return Report{Nodes: []Node{{Group: h.group, Problem: "the hold has no newer epoch to be committed with", Recovered: -1}}}
+	}
+	if err := h.client.await(ctx, t, *g); err != nil {
+		h.Release(ctx)
+		return Report{Nodes: []Node{{Group: h.group, At: g.Primary, Problem: err.Error(), Recovered: -1}}}
+	}
+	v := h.client.visit(t)
+	v.seen = seen
+	v.knows(h.group)
+	parts := h.surrender()
+	told := make(chan struct{})
+	var workers sync.WaitGroup
+	for _, p := range parts {
+		if p.s.group.Number != citus.Coordinator {
+			workers.Add(1)
+		}
+	}
+	go func() {
+		workers.Wait()
+		close(told)
+	}()
+	only := t.Only(h.group)
+	answers := each(ctx, t, func(ctx context.Context, to citus.Group) (Node, error) {
+		i := slices.IndexFunc(parts, func(p *part) bool { return p.s.group.Number == to.Number })
+		if i < 0 {
+			return v.follow(ctx, only, to), nil
+		}
+		defer parts[i].s.close(ctx)
+		if to.Number == citus.Coordinator {
+			return h.commit(ctx, v, only, parts[i], told), nil
+		}
+		defer workers.Done()
+		return h.commit(ctx, v, only, parts[i], nil), nil
+	})
+	return reportOf(answers)
+}
+
+// surrender takes the parts out of the hold but the old primary's, which stays until the deadline.
+func (h *Held) surrender() []*part {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	own := func(p *part) bool { return p.s.group.Number == h.group }
+	parts := slices.DeleteFunc(slices.Clone(h.parts), own)
+	h.parts = slices.DeleteFunc(h.parts, func(p *part) bool { return !own(p) })
+	h.over = len(h.parts) == 0
+	return parts
+}
+
+// commit writes the group's place in the transaction that holds, and tells the server anew when that fails.
+func (h *Held) commit(ctx context.Context, v *visit, only citus.Topology, p *part, told <-chan struct{}) Node {
+	changing, cancel := context.WithTimeoutCause(ctx, h.client.Timings.complete().Change, errors.New("the server does not answer"))
+	defer cancel()
+	ended, err := h.client.guard(changing, v.t, p.s, h.patience(v.t), func(ctx context.Context) error {
+		if err := p.write(ctx, only, p.s.group.Number); err != nil {
+			return err
+		}
+		if told != nil {
+			first, cancel := context.WithTimeout(ctx, workersFirst)
+			defer cancel()
+			select {
+			case <-told:
+			case <-first.Done():
+			}
+		}
+		return p.s.exec(ctx, "commit")
+	})
+	h.mu.Lock()
+	h.ended = append(h.ended, ended...)
+	h.mu.Unlock()
+	if err != nil {
+		h.client.Log.Warn().Err(explain(changing, err)).Int("group", p.s.group.Number).Msg("a hold could not be committed; the address is written anew")
+	}
+	return v.follow(ctx, only, p.s.group)
+}
+
+func (h *Held) patience(t citus.Topology) patience {
+	return patience{all: changePatience, holds: true, superseded: superseded(t, -1),
+		reason: fmt.Sprintf("group %d has moved, and it holds up the new address", h.group)}
+}
+
+// write makes the group's changes in the transaction that holds its writes. The locks of the shards are there already; that of pg_dist_node may be somebody's, and is asked for
+// again without the others being lost.
+func (p *part) write(ctx context.Context, only citus.Topology, self int) error {
+	if err := p.s.limit(ctx, changePatience, 0); err != nil {
+		return err
+	}
+	for {
+		if err := p.s.exec(ctx, "savepoint written"); err != nil {
+			return err
+		}
+		a, err := p.s.read(ctx, citus.Actual{})
+		if err != nil {
+			return err
+		}
+		steps := slices.Concat(citus.Decide(only, a, self).Batches...)
+		if err = p.s.steps(ctx, steps); err == nil {
+			return nil
+		}
+		if !passing(err) || p.s.conn.IsClosed() {
+			return err
+		}
+		if back := p.s.exec(ctx, "rollback to savepoint written"); back != nil {
+			return errors.Join(err, back)
+		}
+	}
+}
+
+// await looks at the group's new primary until the right server serves there.
+func (c *Client) await(ctx context.Context, t citus.Topology, g citus.Group) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timings.complete().Change)
+	defer cancel()
+	for {
+		s, _, err := c.open(ctx, t, g, sessionName)
+		if err == nil {
+			s.close(ctx)
+			return nil
+		}
+		if _, wrong := errors.AsType[*WrongServerError](err); wrong && g.Serving {
+			return err
+		}
+		if pause(ctx, 50*time.Millisecond) != nil {
+			return err
+		}
+	}
+}
