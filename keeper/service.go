@@ -16,6 +16,7 @@ import (
 	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/keeper/control"
 	"github.com/autoctl/autoctl/keeper/daemon"
+	"github.com/autoctl/autoctl/keeper/formation"
 	"github.com/autoctl/autoctl/keeper/state"
 )
 
@@ -42,7 +43,9 @@ type Service struct {
 	store  *state.Store
 	node   *postgres
 	daemon *daemon.Daemon
-	ended  chan struct{} // closed when the daemon has ended
+	// formation keeps the metadata of a Citus formation; nil elsewhere.
+	formation *formation.Keeper
+	ended     chan struct{} // closed when the daemon has ended
 
 	mu     sync.Mutex // guards what follows
 	config Config
@@ -104,10 +107,15 @@ func (s *Service) assemble(ctx context.Context) error {
 	if s.node, err = newPostgres(c, s.store); err != nil {
 		return err
 	}
-	s.daemon = daemon.New(daemon.Parts{
+	parts := daemon.Parts{
 		Store: s.store, Node: s.node, Monitor: monitor, Plan: fsm.Plan, Log: o.Log,
 		Software: o.Software, HandOver: o.HandOver, Reached: o.Reached,
-	})
+	}
+	if o.Config.Kind == fsm.KindCitus {
+		s.formation = s.newFormation()
+		parts.Obeyed = s.formation.Obeyed
+	}
+	s.daemon = daemon.New(parts)
 	return nil
 }
 
@@ -170,6 +178,9 @@ func (s *Service) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { return s.introduce(ctx) })
+	if s.formation != nil {
+		g.Go(func() error { return s.formation.Run(ctx) })
+	}
 	if err := g.Wait(); !errors.Is(err, errDone) {
 		return err
 	}
@@ -232,6 +243,8 @@ func (s *Service) handle(ctx context.Context, r control.Request, progress func(s
 		return nil, s.awaitEnd(ctx, progress)
 	case "reload":
 		return nil, told(s.reload(ctx))
+	case "citus", "activate":
+		return s.metadata(ctx, r.Command == "activate")
 	case "monitor":
 		reg, err := s.switchMonitor(ctx, r.URI)
 		return reg, told(err)

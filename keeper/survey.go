@@ -40,6 +40,9 @@ func look(ctx context.Context, cfg Config, mem fsm.Memory) (survey, error) {
 	if err != nil {
 		return s, refuse(CodeSetup, err, "install PostgreSQL's server, or name its pg_ctl with --pgctl", "%v", err)
 	}
+	if err := checkExtension(ctx, cfg, s.binaries); err != nil {
+		return s, err
+	}
 	if s.data, err = pgserver.InspectDataDir(ctx, s.binaries, cfg.PGData); err != nil {
 		return s, err
 	}

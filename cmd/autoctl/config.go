@@ -31,6 +31,7 @@ type config struct {
 		Name              string `mapstructure:"name"`
 		Hostname          string `mapstructure:"hostname"`
 		Formation         string `mapstructure:"formation"`
+		Kind              string `mapstructure:"kind"`
 		Group             int    `mapstructure:"group"`
 		CandidatePriority int    `mapstructure:"candidate_priority"`
 		ReplicationQuorum bool   `mapstructure:"replication_quorum"`

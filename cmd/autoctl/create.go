@@ -25,7 +25,7 @@ import (
 )
 
 func (a *app) createCommand() *cobra.Command {
-	return parent("create", "Create a monitor, a node, or a formation", a.createMonitor(), a.createPostgres(), a.createFormation())
+	return parent("create", "Create a monitor, a node, or a formation", a.createMonitor(), a.createPostgres(), a.createCoordinator(), a.createWorker(), a.createFormation())
 }
 
 // optionUsage is what --help says of the options that are keys of the configuration.
@@ -306,8 +306,8 @@ func (a *app) createFormation() *cobra.Command {
 			if t.formation == "" {
 				return fail(classUsage, "", "--formation is missing")
 			}
-			if kind != string(fsm.KindPgsql) {
-				return fail(classUsage, "use --kind pgsql", "--kind is %q: only pgsql is there yet", kind)
+			if kind != string(fsm.KindPgsql) && kind != string(fsm.KindCitus) {
+				return fail(classUsage, "use --kind pgsql or --kind citus", "--kind is %q", kind)
 			}
 			if err := roleName(database); err != nil || database == "" {
 				return fail(classUsage, "", "--dbname %w", firstError(err, errors.New("is empty")))
@@ -327,7 +327,7 @@ func (a *app) createFormation() *cobra.Command {
 	}
 	t = bindTarget(cmd, false)
 	cmd.Flags().StringVar(&t.formation, "formation", "", "formation `name`")
-	cmd.Flags().StringVar(&kind, "kind", string(fsm.KindPgsql), "kind of formation")
+	cmd.Flags().StringVar(&kind, "kind", string(fsm.KindPgsql), "kind of formation: pgsql or citus")
 	cmd.Flags().StringVar(&database, "dbname", "postgres", "`database` of the applications")
 	cmd.Flags().IntVar(&number, "number-sync-standbys", 0, "how `many` standbys must hold a commit at least")
 	return leaf(cmd, cobra.NoArgs)

@@ -204,11 +204,18 @@ func (l *loaded) binaries(ctx context.Context) (pgserver.Binaries, error) {
 	return pgserver.FindBinaries(ctx, pgserver.Search{PGCtl: l.PostgreSQL.PGCtl})
 }
 
+// nodeKind is what one of the commands creates: create postgres, create coordinator, create worker.
+type nodeKind struct {
+	use, short, long, example string
+	kind                      fsm.Kind
+	// settle checks and completes what was given; nil where there is nothing to it.
+	settle func(*loaded) error
+}
+
 func (a *app) createPostgres() *cobra.Command {
-	var andRun bool
-	cmd := &cobra.Command{
-		Use: "postgres", Short: "Create a PostgreSQL node and register it with the monitor",
-		Long: `Create a PostgreSQL node and register it with the monitor.
+	return a.createNode(nodeKind{
+		use: "postgres", short: "Create a PostgreSQL node and register it with the monitor", kind: fsm.KindPgsql,
+		long: `Create a PostgreSQL node and register it with the monitor.
 
 The first node of a group becomes its primary: in an empty data directory a new cluster is
 made, an existing cluster (running or not) is adopted with its settings. Every other node
@@ -216,16 +223,27 @@ becomes a standby: by a base backup of the primary, or from an existing data dir
 same system, without copying. A directory of another system is refused and left as it is.
 
 What was interrupted goes on with the same command, or with "autoctl run".`,
-		Example: "  autoctl create postgres --pgdata /var/lib/autoctl/node --ssl-self-signed --auth trust \\\n" +
+		example: "  autoctl create postgres --pgdata /var/lib/autoctl/node --ssl-self-signed --auth trust \\\n" +
 			"      --monitor 'postgres://autoctl_node@monitor/autoctl?sslmode=require' --run",
+	})
+}
+
+// createNode is a command that makes a node of one kind.
+func (a *app) createNode(k nodeKind) *cobra.Command {
+	var andRun bool
+	cmd := &cobra.Command{
+		Use: k.use, Short: k.short, Long: k.long, Example: k.example,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := newConfig(cmd.Flags(), roleKeeper)
+			if err == nil {
+				err = l.settleKind(k)
+			}
 			if err != nil {
-				return attempt(err, "create postgres")
+				return attempt(err, "create %s", k.use)
 			}
 			if err := a.makePostgres(cmd.Context(), l, andRun); err != nil {
 				l.forgetPassword()
-				return attempt(err, "create postgres in %s", l.PostgreSQL.PGData)
+				return attempt(err, "create %s in %s", k.use, l.PostgreSQL.PGData)
 			}
 			if !andRun {
 				return nil
@@ -267,7 +285,7 @@ func (a *app) makePostgres(ctx context.Context, l *loaded, andRun bool) error {
 	}
 	defer client.Close()
 	said := func(note string) { a.say("%s", note) }
-	made, err := keeper.Create(ctx, l.keeperConfig(), client, said)
+	made, err := a.registerPatiently(ctx, l, client, said, andRun)
 	if err != nil {
 		return err
 	}
@@ -363,7 +381,7 @@ func (l *loaded) keeperConfig() keeper.Config {
 		PGData: l.PostgreSQL.PGData, PGCtl: l.PostgreSQL.PGCtl, StateDir: statePath(l.PostgreSQL.PGData),
 		SocketDir: l.PostgreSQL.SocketDirectory, Port: l.PostgreSQL.Port, Listen: l.PostgreSQL.Listen,
 		Username: l.PostgreSQL.Username, Database: l.PostgreSQL.Database,
-		Name: l.Node.Name, Host: l.Node.Hostname, Formation: l.Node.Formation, Kind: fsm.KindPgsql, Group: l.Node.Group,
+		Name: l.Node.Name, Host: l.Node.Hostname, Formation: l.Node.Formation, Kind: fsm.Kind(l.Node.Kind), Group: l.Node.Group,
 		Priority: l.Node.CandidatePriority, Quorum: l.Node.ReplicationQuorum, Monitor: l.Monitor.URI,
 		SSL:  keeper.SSL{Mode: l.sslMode(), CA: l.SSL.CAFile, CRL: l.SSL.CRLFile, Cert: l.SSL.CertFile, Key: l.SSL.KeyFile},
 		Auth: l.Auth.Method, SkipHBA: l.Auth.SkipHBA, LAN: l.Auth.LAN, PasswordFile: l.Auth.PasswordFile,

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/autoctl/autoctl/fsm"
 )
 
 // key is one setting of the configuration file of a node or monitor.
@@ -82,6 +84,8 @@ func keys() []key {
 		{name: "node.hostname", flag: "hostname", env: "AUTOCTL_HOSTNAME", def: "", monitor: true, keeper: true, check: optional(hostName), doc: "name or address under which the others reach this machine"},
 		{name: "node.formation", flag: "formation", env: "AUTOCTL_FORMATION", def: "default", keeper: true, check: formationName, fixed: true,
 			fixedHint: "drop the node and create it in the other formation", doc: "formation it belongs to"},
+		{name: "node.kind", def: string(fsm.KindPgsql), keeper: true, check: oneOf(string(fsm.KindPgsql), string(fsm.KindCitus)), fixed: true,
+			fixedHint: "drop the node and create it in a formation of the other kind", doc: "kind of the formation: pgsql or citus"},
 		{name: "node.group", flag: "group", env: "AUTOCTL_GROUP", def: -1, keeper: true, check: intBetween(-1, math.MaxInt32), fixed: true,
 			fixedHint: "drop the node and create it in the other group", doc: "group in the formation; -1: the monitor chooses"},
 		{name: "node.candidate_priority", flag: "candidate-priority", env: "AUTOCTL_CANDIDATE_PRIORITY", def: 50, keeper: true, check: intBetween(0, 100), fixed: true,

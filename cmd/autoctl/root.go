@@ -73,7 +73,7 @@ A command finds its target by --pgdata (a node or monitor on this machine) or by
 		a.createCommand(), a.runCommand(), a.stopCommand(), a.reloadCommand(), a.statusCommand(), a.versionCommand(),
 		a.showCommand(), a.watchCommand(), a.performCommand(), a.enableCommand(), a.disableCommand(),
 		a.getCommand(), a.setCommand(), a.dropCommand(), a.configCommand(), a.explainCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.inspectCommand(), a.demoCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.inspectCommand(), a.activateCommand(), a.demoCommand(),
 	)
 	return root
 }

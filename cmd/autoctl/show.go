@@ -15,7 +15,7 @@ import (
 
 func (a *app) showCommand() *cobra.Command {
 	return parent("show", "Print what the monitor knows",
-		a.showState(), a.showNodes(), a.showURI(), a.showEvents(), a.showSettings(), a.showStandbyNames(), a.showTimeline())
+		a.showState(), a.showNodes(), a.showURI(), a.showEvents(), a.showSettings(), a.showStandbyNames(), a.showTimeline(), a.showCitus())
 }
 
 // withMonitor connects to the target's monitor for the time of do.

@@ -29,6 +29,9 @@ type Parts struct {
 	// Reached, if set, is told of each goal that was reached, for progress on a
 	// terminal. It must not block.
 	Reached func(fsm.Goal)
+	// Obeyed, if set, is told of each goal that is obeyed, once it is durable. It
+	// must not block.
+	Obeyed func(fsm.Goal)
 }
 
 // Daemon runs one node. Make it with [New].

@@ -37,6 +37,9 @@ func (d *Daemon) obey(goal fsm.Goal) {
 	}
 	d.problems.set(problemGoal, nil)
 	d.Log.Info().Stringer("goal", goal.Stamp).Str("from", string(present.State)).Str("to", string(goal.State)).Msg("new goal")
+	if d.Obeyed != nil {
+		d.Obeyed(goal)
+	}
 	if r := d.running; r != nil && obsolete(*r, goal) {
 		r.cancel(errObsolete)
 	}

@@ -51,6 +51,10 @@ type Config struct {
 	SkipHBA bool
 	LAN     bool
 
+	// Citus says that the node belongs to a Citus formation; Host is then the name under which the others, and its own Citus, reach it.
+	Citus bool
+	Host  string
+
 	// BackupRate limits base backups, as pg_basebackup writes it; empty for no limit.
 	BackupRate string
 	// Overrides win over the parameters that we set. They are for demonstrations and tests, which can do without fsync.

@@ -155,7 +155,7 @@ func (n *Node) launch(ctx context.Context, files fsm.Files, r rendered) (*pgserv
 	n.mu.Lock()
 	n.starting = true
 	n.mu.Unlock()
-	p, err := pgserver.Start(ctx, n.config().Binaries, pgserver.StartConfig{DataDir: n.config().DataDir, LogFile: n.config().LogFile})
+	p, err := pgserver.Start(ctx, n.config().Binaries, pgserver.StartConfig{DataDir: n.config().DataDir, LogFile: n.config().LogFile, Env: n.serverEnv()})
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.starting = false

@@ -21,7 +21,10 @@ func (n *Node) block(f fsm.Files) hba.Block {
 	}
 	if n.config().SkipHBA {
 		b.Rules = nil
-	} else if n.config().LAN {
+		return b
+	}
+	b.Rules = append(b.Rules, n.fellowRules(f)...)
+	if n.config().LAN {
 		b.Rules = append(b.Rules, n.host([]string{hba.All}, []string{hba.All}, "samenet"))
 	}
 	return b

@@ -35,8 +35,18 @@ func (n *Node) renderIdent(dir string, f fsm.Files) ([]byte, error) {
 				names = append(names, p.Host)
 			}
 		}
+		for _, p := range f.Fellows {
+			if !slices.Contains(names, p.Host) {
+				names = append(names, p.Host)
+			}
+		}
+		if n.config().Citus && !slices.Contains(names, n.config().Host) {
+			names = append(names, n.config().Host)
+		}
 		for _, name := range names {
-			mappings = append(mappings, hba.Mapping{Map: identMap, External: name, Role: Replicator})
+			for _, role := range n.certificateRoles() {
+				mappings = append(mappings, hba.Mapping{Map: identMap, External: name, Role: role})
+			}
 		}
 	}
 	content, err := hba.ApplyIdent(present, mappings)
@@ -47,6 +57,19 @@ func (n *Node) renderIdent(dir string, f fsm.Files) ([]byte, error) {
 		return nil, nil
 	}
 	return content, nil
+}
+
+// certificateRoles are the roles that a node's certificate is good for: on a node of a Citus formation, queries of other nodes come as the superuser and as the
+// applications' role.
+func (n *Node) certificateRoles() []string {
+	roles := []string{Replicator}
+	if n.config().Citus {
+		roles = append(roles, n.config().Superuser)
+		if n.config().Username != "" && n.config().Username != n.config().Superuser {
+			roles = append(roles, n.config().Username)
+		}
+	}
+	return roles
 }
 
 // writeIdent replaces the file where there is something of ours to write.

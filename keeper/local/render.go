@@ -94,6 +94,9 @@ func (n *Node) params(dir string, f fsm.Files) (conf.Params, error) {
 	if err := n.upstreamParams(p, f); err != nil {
 		return nil, err
 	}
+	if err := n.citusParams(p, user); err != nil {
+		return nil, err
+	}
 	if f.Standby {
 		n.matchPrimary(p, user, f.Limits)
 	}
@@ -174,8 +177,8 @@ func (n *Node) matchPrimary(p, user conf.Params, wanted fsm.Limits) {
 	least := wanted.ByName()
 	for name, usual := range usualLimits.ByName() {
 		own := user[name]
-		if name == "max_wal_senders" {
-			own = p[name]
+		if v, ours := p[name]; ours {
+			own = v
 		}
 		if own == "" {
 			own = strconv.Itoa(*usual)

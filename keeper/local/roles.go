@@ -44,6 +44,9 @@ func (n *Node) ensureRoles(ctx context.Context, goal fsm.Goal) error {
 	if err := n.ensureDatabase(ctx, c, goal.Database); err != nil {
 		return fmt.Errorf("create database %q: %w", goal.Database, err)
 	}
+	if err := n.ensureCitus(ctx, goal); err != nil {
+		return fmt.Errorf("create extension citus in database %q: %w", goal.Database, err)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.life.roles = true
@@ -99,13 +102,17 @@ func (n *Node) ensurePassword(ctx context.Context, c *pgx.Conn, verifier string)
 	if verifies(verifier, password) {
 		return nil
 	}
+	return n.setPassword(ctx, c, Replicator, password)
+}
+
+func (n *Node) setPassword(ctx context.Context, c *pgx.Conn, role, password string) error {
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt) // never fails
 	fresh, err := scramVerifier(password, salt, 4096)
 	if err != nil {
 		return err
 	}
-	_, err = c.Exec(ctx, `alter role `+Replicator+` password '`+fresh+`'`) // base64, digits, $ and : only
+	_, err = c.Exec(ctx, `alter role `+pgx.Identifier{role}.Sanitize()+` password '`+fresh+`'`) // base64, digits, $ and : only
 	return err
 }
 

@@ -13,11 +13,16 @@ const queryTimeout = 5 * time.Second
 
 // dial opens a session by the Unix socket. Its own commits never wait for a standby: the keeper must be able to act while nobody confirms.
 func (n *Node) dial(ctx context.Context, name string) (*pgx.Conn, error) {
+	return n.dialTo(ctx, name, "postgres")
+}
+
+// dialTo is dial to another database.
+func (n *Node) dialTo(ctx context.Context, name, database string) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig("")
 	if err != nil {
 		return nil, fmt.Errorf("connect to the local server: %w", err)
 	}
-	cfg.Host, cfg.Port, cfg.User, cfg.Database, cfg.Password = n.config().SocketDir, uint16(n.config().Port), n.config().Superuser, "postgres", ""
+	cfg.Host, cfg.Port, cfg.User, cfg.Database, cfg.Password = n.config().SocketDir, uint16(n.config().Port), n.config().Superuser, database, ""
 	cfg.TLSConfig, cfg.Fallbacks = nil, nil
 	cfg.ConnectTimeout = queryTimeout
 	cfg.RuntimeParams = map[string]string{

@@ -1,0 +1,66 @@
+package keeper
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/autoctl/autoctl/citus"
+	"github.com/autoctl/autoctl/citus/metadata"
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/keeper/control"
+	"github.com/autoctl/autoctl/keeper/formation"
+)
+
+// newFormation makes what keeps the metadata of this node's Citus formation.
+func (s *Service) newFormation() *formation.Keeper {
+	return formation.New(formation.Parts{
+		Monitor: func() formation.Monitor {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.client == nil {
+				return nil
+			}
+			return s.client
+		},
+		Goal:   func() fsm.Goal { return s.store.Get().Goal },
+		Open:   func(ctx context.Context) bool { return s.node.Status(ctx, s.store.Get().Goal).Open },
+		Client: &metadata.Client{Connect: s.connectFellow, Log: s.opts.Log},
+		Log:    s.opts.Log,
+	})
+}
+
+// connectFellow opens a superuser session with a server of the formation: this node's own by its socket.
+func (s *Service) connectFellow(ctx context.Context, _ int, at citus.Address, database string) (*pgx.Conn, error) {
+	s.mu.Lock()
+	own := citus.Address{Host: s.config.Host, Port: s.config.Port}
+	s.mu.Unlock()
+	if at == own {
+		return s.node.DialOwn(ctx, database)
+	}
+	return s.node.DialFellow(ctx, at.Host, at.Port, database)
+}
+
+// CitusStatus is what show citus prints: where the groups are to be served, and what each node's metadata say.
+type CitusStatus struct {
+	Formation string          `json:"formation"`
+	Database  string          `json:"database"`
+	Groups    []citus.Group   `json:"groups"`
+	Nodes     []metadata.Node `json:"nodes"`
+}
+
+// metadata looks at the formation's metadata, or brings them up to date first.
+func (s *Service) metadata(ctx context.Context, activate bool) (any, error) {
+	if s.formation == nil {
+		return nil, &control.Error{Code: "refused", Text: "this node does not belong to a Citus formation", Hint: "autoctl create coordinator and autoctl create worker make such nodes"}
+	}
+	look := s.formation.Survey
+	if activate {
+		look = s.formation.Activate
+	}
+	t, r, ok := look(ctx)
+	if !ok {
+		return nil, &control.Error{Code: "unreachable", Text: "the monitor has not told this node yet where the formation's groups are served"}
+	}
+	return CitusStatus{Formation: t.Formation, Database: t.Database, Groups: t.Groups, Nodes: r.Nodes}, nil
+}

@@ -1,0 +1,315 @@
+package formation
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/autoctl/autoctl/citus"
+	"github.com/autoctl/autoctl/citus/metadata"
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/monitorapi"
+)
+
+// Monitor is the part of the monitor's interface that tells where the groups of a formation are served.
+type Monitor interface {
+	Topology(ctx context.Context, formation string) (monitorapi.Topology, error)
+	Changes(ctx context.Context, formation string) (<-chan monitorapi.Change, error)
+}
+
+// Parts are what a [Keeper] works with.
+type Parts struct {
+	// Monitor returns the present monitor; nil while there is none.
+	Monitor func() Monitor
+	// Goal returns the newest goal obeyed; Open says whether this node's server serves under it and admits clients.
+	Goal func() fsm.Goal
+	Open func(context.Context) bool
+	// Client carries topologies to the servers.
+	Client *metadata.Client
+	Log    zerolog.Logger
+}
+
+// Keeper keeps the metadata of one node's formation. Make it with [New].
+type Keeper struct {
+	Parts
+	obeyed chan struct{} // a new goal
+	news   chan struct{} // for push: the topology changed, or may have
+	work   chan struct{} // for reconcile
+
+	mu       sync.Mutex // guards what follows
+	topology monitorapi.Topology
+	fetched  bool
+	last     metadata.Report // what the newest call found
+	pushed   citus.Epoch     // the place of the own group that everybody was told
+}
+
+// How often the metadata are looked at although nobody told of a change: all is well, something is not.
+const (
+	calmPace  = 15 * time.Second
+	shortPace = time.Second
+)
+
+// fetchTimeout bounds a question to the monitor.
+const fetchTimeout = 3 * time.Second
+
+// New returns a keeper that [Keeper.Run] starts.
+func New(p Parts) *Keeper {
+	return &Keeper{Parts: p, obeyed: make(chan struct{}, 1), news: make(chan struct{}, 1), work: make(chan struct{}, 1)}
+}
+
+// Obeyed tells of a new goal. It does not block.
+func (k *Keeper) Obeyed(fsm.Goal) { signal(k.obeyed) }
+
+// Run keeps the metadata until ctx ends, and returns nil then.
+func (k *Keeper) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return k.watch(ctx) })
+	g.Go(func() error { return k.announce(ctx) })
+	g.Go(func() error { return k.reconcile(ctx) })
+	return g.Wait()
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func nap(ctx context.Context, d time.Duration, events ...<-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	var one, two <-chan struct{}
+	if len(events) > 0 {
+		one = events[0]
+	}
+	if len(events) > 1 {
+		two = events[1]
+	}
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-one:
+	case <-two:
+	}
+}
+
+// watch keeps the topology as the monitor has it: it asks whenever anything changed in the formation, when this node got a new goal, and now and then.
+func (k *Keeper) watch(ctx context.Context) error {
+	var changes <-chan monitorapi.Change
+	var from Monitor
+	for ctx.Err() == nil {
+		m := k.Monitor()
+		formation := k.Goal().Formation
+		if m == nil || formation == "" {
+			nap(ctx, shortPace, k.obeyed)
+			continue
+		}
+		if changes == nil || m != from {
+			changes, from = nil, m
+			if stream, err := m.Changes(ctx, formation); err == nil {
+				changes = stream
+			}
+		}
+		k.fetch(ctx, m, formation)
+		pace := shortPace // not listening
+		if changes != nil {
+			pace = calmPace
+		}
+		t := time.NewTimer(pace)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		case <-k.obeyed:
+		case _, ok := <-changes:
+			if !ok {
+				changes = nil
+				nap(ctx, shortPace/4)
+			}
+			for more := ok; more; { // several at once are one question
+				select {
+				case _, more = <-changes:
+				default:
+					more = false
+				}
+			}
+		}
+		t.Stop()
+	}
+	return nil
+}
+
+// fetch asks the monitor; without an answer the topology stays as it was.
+func (k *Keeper) fetch(ctx context.Context, m Monitor, formation string) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	t, err := m.Topology(ctx, formation)
+	if err != nil {
+		return
+	}
+	k.mu.Lock()
+	changed := !k.fetched || !same(k.topology, t)
+	k.topology, k.fetched = t, true
+	k.mu.Unlock()
+	if changed {
+		k.Log.Debug().Uint64("epoch", t.Epoch).Int("groups", len(t.Groups)).Msg("topology")
+		signal(k.news)
+		signal(k.work)
+	}
+}
+
+func same(a, b monitorapi.Topology) bool {
+	if a.Epoch != b.Epoch || a.Database != b.Database || len(a.Groups) != len(b.Groups) {
+		return false
+	}
+	for i := range a.Groups {
+		if a.Groups[i] != b.Groups[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// desired is the topology as package citus takes it. What this node knows better than the monitor is that its own server is open.
+func (k *Keeper) desired(ctx context.Context) (t citus.Topology, own citus.Epoch, ok bool) {
+	goal := k.Goal()
+	serves := goal.State.Serves() && k.Open(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.fetched || k.topology.Kind != fsm.KindCitus {
+		return t, own, false
+	}
+	t = citus.Topology{Formation: k.topology.Formation, Database: k.topology.Database}
+	for _, p := range k.topology.Groups {
+		g := citus.Group{
+			Number: p.Group, Epoch: citus.Epoch{Incarnation: p.Incarnation, Number: p.Epoch},
+			Primary: citus.Address{Host: p.Host, Port: p.Port}, Serving: p.Open, SystemID: uint64(p.SystemID), Dropped: p.Gone,
+		}
+		if p.Group == goal.Group && p.NodeID == goal.Node && serves {
+			g.Serving, own, ok = true, g.Epoch, true
+		}
+		t.Groups = append(t.Groups, g)
+	}
+	return t, own, ok
+}
+
+// announce tells every node at once of a place that changed: of its own when this node was promoted, of any when it is the coordinator's primary.
+func (k *Keeper) announce(ctx context.Context) error {
+	for ctx.Err() == nil {
+		t, own, serving := k.desired(ctx)
+		goal := k.Goal()
+		k.mu.Lock()
+		told := k.pushed == own
+		k.mu.Unlock()
+		switch {
+		case !serving && goal.State.Serves() && goal.Timeline > 1:
+			nap(ctx, 10*time.Millisecond) // it opens any moment
+			continue
+		case !serving || goal.Group != citus.Coordinator && told:
+			nap(ctx, shortPace, k.news)
+			continue
+		}
+		r := k.Client.Push(ctx, t)
+		k.note(r)
+		if !told && k.everywhere(r, t, goal.Group) {
+			k.mu.Lock()
+			k.pushed = own
+			k.mu.Unlock()
+			k.note(k.Client.Recover(ctx, t))
+			signal(k.work)
+		}
+		if goal.Group == citus.Coordinator {
+			nap(ctx, calmPace, k.news)
+			continue
+		}
+		nap(ctx, shortPace, k.news)
+	}
+	return nil
+}
+
+// everywhere reports whether all nodes that could be reached know the group's place.
+func (k *Keeper) everywhere(r metadata.Report, t citus.Topology, group int) bool {
+	g := t.Group(group)
+	if g == nil {
+		return false
+	}
+	reached := false
+	for _, n := range r.Nodes {
+		if n.Problem != "" || n.Actual == nil {
+			continue
+		}
+		row := n.Actual.Primary(group)
+		if row == nil || row.Address != g.Primary {
+			return false
+		}
+		reached = true
+	}
+	return reached
+}
+
+// reconcile registers, activates and removes nodes, on the coordinator's primary. That can take minutes, during which nothing else waits for it.
+func (k *Keeper) reconcile(ctx context.Context) error {
+	for ctx.Err() == nil {
+		t, _, serving := k.desired(ctx)
+		pace := calmPace
+		if serving && k.Goal().Group == citus.Coordinator {
+			r := k.Client.Reconcile(ctx, t)
+			k.note(r)
+			if unfinished(r) {
+				pace = shortPace
+			}
+		} else if k.Goal().Group == citus.Coordinator {
+			pace = shortPace
+		}
+		nap(ctx, pace, k.work)
+	}
+	return nil
+}
+
+func unfinished(r metadata.Report) bool {
+	for _, n := range r.Nodes {
+		if n.Problem != "" || len(n.Left) > 0 {
+			return true
+		}
+	}
+	return len(r.Nodes) == 0
+}
+
+// note remembers what a call found, and logs what it did.
+func (k *Keeper) note(r metadata.Report) {
+	k.mu.Lock()
+	k.last = r
+	k.mu.Unlock()
+	for _, n := range r.Nodes {
+		for _, s := range n.Done {
+			k.Log.Info().Int("on_group", n.Group).Stringer("on", n.At).Str("step", string(s.Kind)).Int("group", s.Group).Stringer("address", s.Address).
+				Stringer("epoch", s.Epoch).Msg("metadata changed")
+		}
+		if n.Recovered > 0 {
+			k.Log.Info().Int("on_group", n.Group).Stringer("on", n.At).Int("transactions", n.Recovered).Msg("prepared transactions resolved")
+		}
+	}
+}
+
+// Survey looks at the metadata of all nodes and changes nothing.
+func (k *Keeper) Survey(ctx context.Context) (citus.Topology, metadata.Report, bool) {
+	t, _, _ := k.desired(ctx)
+	if len(t.Groups) == 0 {
+		return t, metadata.Report{}, false
+	}
+	return t, k.Client.Survey(ctx, t), true
+}
+
+// Activate reconciles now, from whatever node of the formation.
+func (k *Keeper) Activate(ctx context.Context) (citus.Topology, metadata.Report, bool) {
+	t, _, _ := k.desired(ctx)
+	if len(t.Groups) == 0 {
+		return t, metadata.Report{}, false
+	}
+	r := k.Client.Reconcile(ctx, t)
+	k.note(r)
+	return t, r, true
+}
