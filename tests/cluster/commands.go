@@ -15,14 +15,17 @@ import (
 // exit codes of autoctl that scenarios distinguish; docs/exit-codes.md lists
 // all.
 const (
+	ExitFailed       = 1
 	ExitUsage        = 2
 	ExitConfig       = 3
 	ExitRefused      = 4
 	ExitTimeout      = 5
 	ExitNothing      = 6
 	ExitUnreachable  = 7
+	ExitNotRunning   = 8
 	ExitAuth         = 9
 	ExitPrecondition = 10
+	ExitDropped      = 11
 )
 
 // Command runs an autoctl command about the group from the monitor's host; it

@@ -289,34 +289,65 @@ func (w *Writer) Stop() {
 // service change. It asks again until ctx ends while there is no primary.
 func (w *Writer) Verify(ctx context.Context, uri string) (Verdict, error) {
 	w.Stop()
-	if w.broken != nil {
-		return Verdict{}, w.broken
-	}
-	f, err := os.Open(w.cfg.File)
-	if err != nil {
-		return Verdict{}, err
-	}
-	defer f.Close()
-	journal, err := ReadJournal(f)
-	if err != nil {
-		return Verdict{}, err
-	}
+	return w.Inspect(ctx, uri)
+}
+
+// Inspect is Verify while the clients go on: what was acknowledged before it has
+// to be there.
+func (w *Writer) Inspect(ctx context.Context, uri string) (Verdict, error) {
 	conn := w.conn
 	if uri != "" {
+		var err error
 		if conn, err = connConfig(Config{URI: uri, Dial: w.cfg.Dial, ConnectTimeout: w.cfg.ConnectTimeout}); err != nil {
 			return Verdict{}, err
 		}
 	}
 	for {
-		rows, err := w.rows(ctx, conn)
+		v, err := w.compare(ctx, conn)
 		if err == nil {
-			return Check(journal, rows), nil
+			return v, nil
 		}
 		if ctx.Err() != nil {
 			return Verdict{}, fmt.Errorf("read the ledger: %w", err)
 		}
 		w.pause(ctx, 50*time.Millisecond)
 	}
+}
+
+// compare takes the acknowledgements from before the rows are read, and the
+// intents from after.
+func (w *Writer) compare(ctx context.Context, cfg *pgx.ConnConfig) (Verdict, error) {
+	before, err := w.read()
+	if err != nil {
+		return Verdict{}, err
+	}
+	rows, err := w.rows(ctx, cfg)
+	if err != nil {
+		return Verdict{}, err
+	}
+	after, err := w.read()
+	if err != nil {
+		return Verdict{}, err
+	}
+	return Check(Journal{Sent: after.Sent, Acks: before.Acks}, rows), nil
+}
+
+// read reads the journal so far, while nobody writes to it.
+func (w *Writer) read() (Journal, error) {
+	w.mu.Lock()
+	broken := w.broken
+	w.mu.Unlock()
+	if broken != nil {
+		return Journal{}, broken
+	}
+	w.journal.mu.Lock()
+	defer w.journal.mu.Unlock()
+	f, err := os.Open(w.cfg.File)
+	if err != nil {
+		return Journal{}, err
+	}
+	defer f.Close()
+	return ReadJournal(f)
 }
 
 // rows reads the whole ledger from the primary.

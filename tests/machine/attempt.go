@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // errNoLinks says why nothing can be cut on the loopback interface.
@@ -130,9 +132,19 @@ func (v *Volume) TryFill() error {
 		return err
 	}
 	defer f.Close()
-	for size := 1 << 20; size > 0; {
+	var room unix.Statfs_t
+	if err := unix.Statfs(v.Dir, &room); err != nil {
+		return err
+	}
+	// Most of it at once; the rest is what was freed, or taken, meanwhile.
+	if most := int64(room.Bavail)*room.Bsize - 1<<20; most > 0 {
+		if err := unix.Fallocate(int(f.Fd()), 0, 0, most); err != nil && !errors.Is(err, unix.ENOSPC) {
+			return fmt.Errorf("fill %s: %w", v.Dir, err)
+		}
+	}
+	for size := 1 << 16; size > 0; {
 		n, err := f.Write(make([]byte, size))
-		if err != nil && !errors.Is(err, syscall.ENOSPC) {
+		if err != nil && !errors.Is(err, unix.ENOSPC) {
 			return err
 		}
 		if err != nil && n == 0 {
