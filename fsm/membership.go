@@ -21,6 +21,14 @@ func (d *decider) membership() bool {
 		if obeys && d.firstOfReign(cur) && (d.removal(p, cur, max(1, d.g.NumberSync)) || d.removal(p, cur, 0)) {
 			return true
 		}
+		if obeys && d.forsaken(p, cur) {
+			if d.g.NumberSync == 0 && d.removal(p, cur, 0) {
+				return true
+			}
+			d.refuse(p.ID, false, "bring a standby of it back, or lower the number: autoctl set formation number-sync-standbys 0",
+				"configuration %d is not settled yet, and none of its standbys is left to settle it: writes wait", cur.Seq)
+			return false
+		}
 		d.refuse(p.ID, false, "", "configuration %d is not settled yet", cur.Seq)
 		return false
 	}
@@ -83,6 +91,21 @@ func (d *decider) quorumHint(p *Node) string {
 func (d *decider) firstOfReign(cur Configuration) bool {
 	for _, c := range d.g.Record {
 		if c.Epoch == cur.Epoch && c.Seq != cur.Seq {
+			return false
+		}
+	}
+	return true
+}
+
+// forsaken reports whether a configuration that has not settled waits for members of which none is left, and might wait for ever. Where
+// number_sync_standbys allows it, it goes down to k = 0 then, which is safe at any moment: what is acknowledged under whatever mixture, the primary has,
+// and without the primary nobody covers k = 0.
+func (d *decider) forsaken(p *Node, cur Configuration) bool {
+	if cur.K == 0 || len(cur.Members) == 0 {
+		return false
+	}
+	for _, m := range cur.Members {
+		if n := d.node(m.Node); n != nil && member(n) == m && !d.lost(p, n) {
 			return false
 		}
 	}
