@@ -73,7 +73,7 @@ const preparations = `select set_config(name, value, false) from (values
 	('idle_session_timeout', '0'), ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '10000'),
 	('citus.enable_ddl_propagation', 'off'), ('citus.enable_schema_based_sharding', 'off'), ('citus.use_citus_managed_tables', 'off'),
 	('citus.node_connection_timeout', '1000')) wanted(name, value)
-	where name in (select s.name from pg_catalog.pg_settings s)`
+	where current_setting(name, true) is not null`
 
 // begin prepares the session and reads who the server is.
 func (s *session) begin(ctx context.Context, name string) (citus.Actual, error) {

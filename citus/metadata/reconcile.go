@@ -43,8 +43,7 @@ func (r Report) join(later Report) Report {
 	return later
 }
 
-// synchronise makes on the coordinator the changes that Citus carries to all nodes. It stops at the first that fails: most of them fail together, when a node is away or its
-// metadata are out of step.
+// synchronise makes on the coordinator the changes that Citus carries to all nodes.
 func (c *Client) synchronise(ctx context.Context, t citus.Topology) ([]citus.Step, error) {
 	g := t.Group(citus.Coordinator)
 	if g == nil || g.Dropped || !g.Serving {
@@ -55,24 +54,41 @@ func (c *Client) synchronise(ctx context.Context, t citus.Topology) ([]citus.Ste
 		return nil, nil // Push has said why
 	}
 	defer s.close(ctx)
-	steps := citus.Decide(t, *n.Actual, g.Number).Sync
-	if len(steps) == 0 {
-		return nil, nil
+	var done []citus.Step
+	for a := *n.Actual; ; {
+		steps := citus.Decide(t, a, g.Number).Sync
+		if len(steps) == 0 {
+			return done, nil
+		}
+		made, err := c.series(ctx, t, s, steps)
+		done = append(done, made...)
+		if err != nil || len(made) == 0 {
+			return done, err
+		}
+		// What was waiting for these may be made now: nobody is added before the coordinator itself.
+		if a, err = s.read(ctx, a); err != nil {
+			return done, err
+		}
 	}
+}
+
+// series makes changes one after another, and goes on when one fails: another may not need the node that is away.
+func (c *Client) series(ctx context.Context, t citus.Topology, s *session, steps []citus.Step) ([]citus.Step, error) {
 	if err := s.schema(ctx); err != nil {
 		return nil, err
 	}
 	var done []citus.Step
 	var errs []error
 	for _, step := range steps {
-		if err := c.synchronised(ctx, t, s, step); err != nil {
-			errs = append(errs, fmt.Errorf("%s of group %d at %s: %w", step.Kind, step.Group, step.Address, err))
-			if s.conn.IsClosed() {
-				break
-			}
+		err := c.synchronised(ctx, t, s, step)
+		if err == nil {
+			done = append(done, step)
 			continue
 		}
-		done = append(done, step)
+		errs = append(errs, fmt.Errorf("%s of group %d at %s: %w", step.Kind, step.Group, step.Address, err))
+		if s.conn.IsClosed() {
+			break
+		}
 	}
 	return done, errors.Join(errs...)
 }

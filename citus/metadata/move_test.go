@@ -1,0 +1,166 @@
+package metadata_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/autoctl/autoctl/citus"
+	"github.com/autoctl/autoctl/citus/metadata"
+	"github.com/autoctl/autoctl/internal/pgserver"
+	"github.com/autoctl/autoctl/internal/pgserver/pgtest"
+)
+
+// mover runs a mover over the lab's topology until the test ends.
+func (l *lab) mover() *metadata.Mover {
+	m := metadata.NewMover(l.client, 2*time.Second)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.Run(ctx)
+	}()
+	l.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	m.Update(l.top)
+	l.await("the mover has looked", func() bool { return status(m, 1).Routed })
+	return m
+}
+
+func status(m *metadata.Mover, group int) citus.Status {
+	for _, s := range m.Status() {
+		if s.Group == group {
+			return s
+		}
+	}
+	return citus.Status{}
+}
+
+// caught waits until a standby has replayed all that its primary has.
+func (l *lab) caught(primary, standby *pgtest.Server) {
+	lsn := primary.Query("select pg_current_wal_flush_lsn()")
+	l.await("the standby has replayed all", func() bool { return standby.Query("select pg_last_wal_replay_lsn() >= '"+lsn+"'") == "t" })
+}
+
+// whole checks that no transfer is half done and that every node sees the same.
+func (l *lab) whole(servers ...*pgtest.Server) {
+	l.t.Helper()
+	for _, s := range servers {
+		if got := s.Query("select sum(balance) from accounts"); got != "24000" {
+			l.t.Errorf("the accounts hold %s as seen on port %d", got, s.Port)
+		}
+		if got := s.Query("select count(*) from pg_prepared_xacts"); got != "0" {
+			l.t.Errorf("%s prepared transactions on port %d", got, s.Port)
+		}
+		if got := s.Query("select count(*) from pg_stat_activity where application_name like 'autoctl_hold%'"); got != "0" {
+			l.t.Errorf("%s sessions hold on port %d", got, s.Port)
+		}
+	}
+}
+
+// A planned move of a worker under load through the coordinator and through another worker: clients wait, and see no error. A hold that is withdrawn leaves all as it was.
+func TestPlannedMove(t *testing.T) {
+	l := newFormation(t, 2)
+	old, heir := l.servers[1], l.standby(1)
+	m := l.mover()
+	clients := startLoad(t, map[string]*pgtest.Server{"coordinator": l.servers[0], "other worker": l.servers[2]})
+
+	m.Update(l.wish(1, &citus.Hold{ID: "first", Planned: true, To: address(heir)}))
+	l.await("the first hold", func() bool { return status(m, 1).Held })
+	m.Update(l.wish(1, nil))
+	l.await("its end", func() bool { return status(m, 1).Hold == "" })
+	if got := l.servers[0].Query("select nodeport from pg_dist_node where groupid = 1"); got != fmt.Sprint(old.Port) {
+		t.Errorf("a withdrawn hold has left the address %s", got)
+	}
+
+	began := time.Now()
+	m.Update(l.wish(1, &citus.Hold{ID: "second", Planned: true, To: address(heir)}))
+	l.await("the second hold", func() bool { s := status(m, 1); return s.Held && s.Hold == "second" })
+	held := time.Now()
+	l.caught(old, heir)
+	heir.Exec("select pg_promote()")
+	promoted := time.Now()
+	m.Update(l.move(1, address(heir)))
+	l.await("routed", func() bool { s := status(m, 1); return s.Routed && s.Epoch.Number == 2 })
+	routed := time.Now()
+	old.Stop(pgserver.StopImmediate)
+	l.await("propagated", func() bool { return status(m, 1).Propagated })
+	t.Logf("held after %v, promoted after %v, routed after %v", held.Sub(began).Round(time.Millisecond), promoted.Sub(held).Round(time.Millisecond), routed.Sub(promoted).Round(time.Millisecond))
+	time.Sleep(500 * time.Millisecond)
+	clients.end(t)
+	clients.clean(t)
+	l.whole(l.servers[0], heir, l.servers[2])
+}
+
+// A transaction that lasts longer than the grace is ended, and others are not; without force the hold fails instead.
+func TestGrace(t *testing.T) {
+	l := newFormation(t, 2)
+	long := l.servers[2].Connect()
+	for _, sql := range []string{"begin", "update accounts set balance = balance"} {
+		if _, err := long.Exec(within(t), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	polite := l.wish(1, &citus.Hold{ID: "polite", Planned: true, GraceMS: 600, NoForce: true})
+	if held, err := l.client.Hold(within(t), polite, 1); err == nil {
+		held.Release(within(t))
+		t.Error("held while a transaction was under way")
+	}
+	if _, err := long.Exec(within(t), "select 1"); err != nil {
+		t.Errorf("ended without force: %v", err)
+	}
+	began := time.Now()
+	held, err := l.client.Hold(within(t), l.wish(1, &citus.Hold{ID: "stern", Planned: true, GraceMS: 600}), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release(within(t))
+	ended := held.Ended()
+	if len(ended) != 1 || !strings.Contains(ended[0].Reason, "older than the grace") {
+		t.Errorf("ended %+v", ended)
+	}
+	t.Logf("held after %v; ended: %+v", time.Since(began).Round(time.Millisecond), ended)
+	if _, err := long.Exec(within(t), "select 1"); err == nil {
+		t.Error("the long transaction goes on")
+	}
+	if got := l.servers[2].Query("select balance from accounts where id = 1"); got != "100" {
+		t.Errorf("reads under a hold: %s", got)
+	}
+}
+
+// A session that waits for a synchronous standby is never ended: ended there it would commit on the workers what was never replicated (finding 13).
+func TestSyncRepIsSpared(t *testing.T) {
+	l := newFormation(t, 2)
+	waiter := l.servers[0].Connect()
+	if _, err := waiter.Exec(within(t), "begin; update accounts set balance = balance"); err != nil {
+		t.Fatal(err)
+	}
+	l.servers[0].Exec("alter system set synchronous_standby_names = 'nobody'")
+	l.servers[0].Reload()
+	done := make(chan error, 1)
+	go func() {
+		_, err := waiter.Exec(context.Background(), "commit")
+		done <- err
+	}()
+	l.await("the commit waits", func() bool {
+		return l.servers[0].Query("select count(*) from pg_stat_activity where wait_event = 'SyncRep'") != "0"
+	})
+	if held, err := l.client.Hold(within(t), l.wish(1, &citus.Hold{ID: "x", Planned: true, GraceMS: 300}), 1); err == nil {
+		held.Release(within(t))
+		t.Error("held over a commit under way")
+	}
+	select {
+	case err := <-done:
+		t.Fatalf("the commit was ended: %v", err)
+	default:
+	}
+	l.servers[0].Exec("alter system reset synchronous_standby_names")
+	l.servers[0].Reload()
+	if err := <-done; err != nil {
+		t.Errorf("the commit: %v", err)
+	}
+}
