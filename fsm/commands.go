@@ -97,6 +97,10 @@ func (d *decider) failover(e Election, target NodeID) Answer {
 		return d.overrule(e, target)
 	}
 	switch {
+	case p == nil && e.AllowDataLoss && len(d.g.Record) == 0 && len(d.heard(nil)) > 0:
+		e.Reason = "forced" // nobody who is left remembers who served: a replacement monitor was told by standbys only
+		d.elect(e, "asked by an operator, who accepts that commits may be lost")
+		return accepted("election with the votes that there are: commits may be lost")
 	case p == nil:
 		return refused("", "the group has had no primary yet")
 	case target == p.ID && d.g.Election == nil:

@@ -60,7 +60,7 @@ func (d *decider) goal(n *Node) Goal {
 			g.DeadlineMS = d.g.Settings.DrainDeadlineMS
 		}
 	case s == StateFastForward:
-		g.Upstream = d.fastForwardFrom()
+		g.Upstream = d.fastForwardFrom(n)
 	case s.Follows():
 		g.Upstream = d.upstream(d.node(cur.Primary.Node))
 		g.Upstream.Timeline = d.timelineOf(cur)
@@ -82,7 +82,10 @@ func (d *decider) upstream(n *Node) *Upstream {
 	return &Upstream{Node: n.ID, Host: n.Host, Port: n.Port}
 }
 
-func (d *decider) fastForwardFrom() *Upstream {
+func (d *decider) fastForwardFrom(n *Node) *Upstream {
+	if d.g.Election == nil { // forgotten with a monitor's memory: it goes on as it is until it is confirmed
+		return n.Goal.Upstream
+	}
 	source := d.node(d.g.Election.Source)
 	u := d.upstream(source)
 	if source != nil && source.Report != nil {

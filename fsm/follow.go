@@ -240,7 +240,7 @@ func (d *decider) alone(n *Node) bool {
 func (d *decider) forgetDropped() bool {
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		gone := n.Goal.State == StateDropped && n.Report != nil && n.Report.State == StateDropped && n.Report.Obeyed == n.Goal.Stamp
+		gone := n.Goal.State == StateDropped && n.Report != nil && n.Report.State == StateDropped
 		forced := n.Forced && n.Dropping && !d.live(n) && (!d.inRecord(n.ID) || d.alone(n))
 		if !gone && !forced {
 			if n.Forced && n.Dropping && d.live(n) {

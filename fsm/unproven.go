@@ -234,13 +234,14 @@ func (d *decider) proved() bool {
 			d.g.Unproven = false
 			return true
 		}
-		d.refuse(0, false, "", "no node has said what the group's record is")
+		unheard := slices.ContainsFunc(d.g.Nodes, func(n Node) bool { return n.Report == nil || n.Heard < 0 })
+		d.refuse(0, !unheard, "hand the group's other nodes over to this monitor (autoctl enable monitor), or accept a loss: autoctl perform failover --allow-data-loss",
+			"no node has said what the group's record is")
 		return false
 	}
 	for _, c := range d.g.Record {
 		if why := d.unconfirmed(c); why != "" {
-			p := d.node(c.Primary.Node)
-			d.refuse(c.Primary.Node, p == nil || !d.live(p), "bring the nodes of the group back, or, if they are lost for good: autoctl perform failover --allow-data-loss",
+			d.refuse(c.Primary.Node, d.deserted(c), "bring the nodes of the group back, or, if they are lost for good: autoctl perform failover --allow-data-loss",
 				"the monitor's memory may be old (incarnation %d): %s", d.g.Incarnation, why)
 			return false
 		}
@@ -248,6 +249,21 @@ func (d *decider) proved() bool {
 	d.g.Unproven = false
 	d.event("proved", 0, "the record is current under incarnation %d", d.g.Incarnation)
 	return true
+}
+
+// deserted reports whether the nodes that are heard are too few to confirm the configuration.
+func (d *decider) deserted(c Configuration) bool {
+	there := func(m Member) bool {
+		n := d.node(m.Node)
+		return n != nil && d.live(n)
+	}
+	have := 0
+	for _, m := range c.Members {
+		if there(m) {
+			have++
+		}
+	}
+	return !there(c.Primary) || have < min(c.K, len(c.Members)) && d.now.Sub(d.g.Since) > ms(d.g.Settings.NodeLostAfterMS)
 }
 
 func (d *decider) unconfirmed(c Configuration) string {
@@ -273,10 +289,14 @@ func (d *decider) unconfirmed(c Configuration) string {
 // reserve is how many epochs and timelines are left free when an operator overrules the distrust: nodes that were not heard may have used them.
 const reserve = 16
 
-// overrule ends the distrust because an operator wants a failover and consents to a loss, if that failover can begin.
+// overrule ends the distrust because an operator wants a failover and consents to a loss, if that failover can begin. Where nobody can take over from
+// a primary that serves, it is the primary that is meant: who could have been promoted in its place is lost.
 func (d *decider) overrule(e Election, target NodeID) Answer {
 	d.g.Unproven = false
 	a := d.failover(e, target)
+	if p := d.primary(); a.Outcome != OutcomeAccepted && p != nil && (target == 0 || target == p.ID) && d.readWrite(p) {
+		a = accepted("node %s goes on as the primary: what others may have acknowledged is lost", p.Name)
+	}
 	if a.Outcome != OutcomeAccepted {
 		d.g.Unproven = true
 		return a
