@@ -45,7 +45,6 @@ type body struct {
 	promoted []Promotion
 	commit   time.Duration
 	problem  string
-	unheld   bool // cannot hold a Citus group's writes, nor send them on
 	asked    bool // somebody asked for the stop or start that the server is at
 	orders   Orders
 	record   Record
@@ -162,16 +161,7 @@ func (w *world) report(n *Node, b *body) *Report {
 	if b.problem != "" {
 		r.Problem = &Problem{Code: b.problem, Text: b.problem}
 	}
-	if b.goal.Hold != 0 && b.reached == b.goal.Stamp && !b.unheld {
-		switch s := b.goal.State; {
-		case s == StatePreparePromotion:
-			r.Held = b.goal.Hold
-		case s.Serves():
-			r.Routed = b.goal.Hold
-		}
-	}
-	votes := b.goal.State == StateReportLSN || b.goal.State == StatePreparePromotion && b.goal.Upstream == nil
-	if votes && b.reached == b.goal.Stamp && b.status == ServerRunning {
+	if b.goal.State == StateReportLSN && b.reached == b.goal.Stamp && b.status == ServerRunning {
 		r.Vote = &Vote{Stamp: b.goal.Stamp, Position: r.Position}
 	}
 	if b.writable() {
@@ -243,9 +233,6 @@ func (w *world) reach(b *body) bool {
 	switch s := b.goal.State; {
 	case s.Serves():
 		return w.serve(b)
-	case s.Drains() && b.goal.Hold != 0 && b.writable():
-	case s == StatePreparePromotion && b.goal.Upstream != nil:
-		return w.followUp(b)
 	case s.Drains(), s == StateDemoted:
 		if b.writable() || b.status == ServerRunning {
 			b.status, b.drained = ServerStopped, b.lsn
@@ -338,8 +325,7 @@ func (w *world) restart(old bool) {
 // acks reports whether a commit on the node would be acknowledged: it serves, and k members stream from it.
 func (w *world) acks(b *body) bool {
 	c := b.goal.Configuration
-	serves := b.state.Serves() && b.goal.State.Serves() || b.goal.State.Drains() && b.goal.Hold != 0
-	if !b.writable() || !serves || c == nil {
+	if !b.writable() || !b.state.Serves() || !b.goal.State.Serves() || c == nil {
 		return false
 	}
 	have := 0
