@@ -303,6 +303,7 @@ func (d *decider) promote(c *Node, all []ballot) {
 	d.phase(PhasePromoting)
 	d.assign(c, d.servingState(), "elected with %d votes, at %v of epoch %d", len(all), c.Report.Position.LSN, c.Report.Position.Epoch)
 	d.renew(c)
+	c.Goal.Confirmed = replicated(c, conf, all)
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
 		switch {
@@ -313,6 +314,22 @@ func (d *decider) promote(c *Node, all []ballot) {
 			d.assign(n, d.standbyState(c, n), "node %s takes over", c.Name)
 		}
 	}
+}
+
+// replicated reports whether, by the votes, k members of a candidate's configuration hold its whole log.
+func replicated(c *Node, conf Configuration, all []ballot) bool {
+	end, have := Position{}, 0
+	for _, b := range all {
+		if b.node.ID == c.ID {
+			end = b.at
+		}
+	}
+	for _, b := range all {
+		if b.node.ID != c.ID && slices.Contains(conf.Members, member(b.node)) && b.at.Compare(end) >= 0 {
+			have++
+		}
+	}
+	return conf.K > 0 && have >= conf.K && end != Position{}
 }
 
 func (d *decider) nextTimeline() Timeline {

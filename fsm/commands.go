@@ -228,6 +228,7 @@ func (d *decider) planned(p *Node, e Election) Answer {
 		state = StatePrepareMaintenance
 	}
 	d.assign(p, state, "%s asked by an operator", e.Reason)
+	d.attend()
 	return accepted("node %s hands over", p.Name)
 }
 

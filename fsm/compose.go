@@ -56,23 +56,32 @@ func (d *decider) goal(n *Node) Goal {
 		g.Configuration = &cur
 		g.Timeline = d.timelineOf(cur)
 		g.Record = d.g.Record
+		g.Confirmed = n.Goal.Confirmed
 		if s.Drains() {
 			g.DeadlineMS = d.g.Settings.DrainDeadlineMS
 		}
 	case s == StateFastForward:
 		g.Upstream = d.fastForwardFrom(n)
 	case s.Follows():
-		g.Upstream = d.upstream(d.node(cur.Primary.Node))
-		g.Upstream.Timeline = d.timelineOf(cur)
-		g.Limits = n.Goal.Limits
-		if p := d.primary(); p != nil && p.Report != nil && p.Report.Limits != (Limits{}) {
-			g.Limits = p.Report.Limits
-		}
+		d.following(&g, n, cur)
 		if n.MinGeneration > 0 && !d.inRecord(n.ID) {
 			g.MinGeneration = n.MinGeneration
 		}
+	case n.Goal.AwaitEnd:
+		g.AwaitEnd = true
+		d.following(&g, n, cur)
 	}
 	return g
+}
+
+// following adds whom a node follows to its goal: the primary of the configuration.
+func (d *decider) following(g *Goal, n *Node, cur Configuration) {
+	g.Upstream = d.upstream(d.node(cur.Primary.Node))
+	g.Upstream.Timeline = d.timelineOf(cur)
+	g.Limits = n.Goal.Limits
+	if p := d.primary(); p != nil && p.Report != nil && p.Report.Limits != (Limits{}) {
+		g.Limits = p.Report.Limits
+	}
 }
 
 func (d *decider) upstream(n *Node) *Upstream {
@@ -121,7 +130,7 @@ func (d *decider) peers(n *Node) []Peer {
 // sameGoal compares contents; stamps are not part of them.
 func sameGoal(a, b Goal) bool {
 	return a.Node == b.Node && a.State == b.State && a.Timeline == b.Timeline && a.DeadlineMS == b.DeadlineMS &&
-		a.MinGeneration == b.MinGeneration && a.Settings == b.Settings && a.Database == b.Database && a.SystemID == b.SystemID &&
+		a.MinGeneration == b.MinGeneration && a.AwaitEnd == b.AwaitEnd && a.Confirmed == b.Confirmed && a.Settings == b.Settings && a.Database == b.Database && a.SystemID == b.SystemID &&
 		a.Kind == b.Kind && a.Limits == b.Limits && samePointer(a.Upstream, b.Upstream) && samePointer(a.Wishes, b.Wishes) && sameConfiguration(a.Configuration, b.Configuration) &&
 		slices.EqualFunc(a.Record, b.Record, func(x, y Configuration) bool { return sameConfiguration(&x, &y) }) &&
 		slices.Equal(a.Orders, b.Orders) && slices.Equal(a.Peers, b.Peers) && slices.Equal(a.Fellows, b.Fellows)

@@ -133,7 +133,7 @@ func (d *decider) wakeAt(at Instant) {
 
 // renew has a node told its goal anew: nothing that it has said so far answers it (S5).
 func (d *decider) renew(n *Node) {
-	n.Goal.Stamp = Stamp{}
+	n.Goal.Stamp, n.Goal.AwaitEnd, n.Goal.Confirmed = Stamp{}, false, false
 	d.restamp[n.ID] = true
 }
 
@@ -142,7 +142,7 @@ func (d *decider) assign(n *Node, s State, format string, args ...any) bool {
 	if n.Goal.State == s {
 		return false
 	}
-	n.Goal.State, n.Goal.Stamp = s, Stamp{}
+	n.Goal.State, n.Goal.Stamp, n.Goal.AwaitEnd, n.Goal.Confirmed = s, Stamp{}, false, false
 	d.event("goal", n.ID, format, args...)
 	d.events[len(d.events)-1].Assigned = s
 	return true

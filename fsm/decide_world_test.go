@@ -49,6 +49,8 @@ type body struct {
 	orders   Orders
 	record   Record
 	streams  bool // follows its upstream now
+	awaits   bool // goes on receiving until its upstream has ended
+	ended    bool // has the end of its log
 	gone     map[NodeID]Instant
 }
 
@@ -103,7 +105,7 @@ func (b *body) writable() bool { return b.status == ServerRunning && !b.recovery
 
 // fed reports whether a standby gets WAL from its upstream, and from whom.
 func (w *world) fed(b *body) (*body, bool) {
-	if b.goal.Upstream == nil || !b.state.Follows() || b.status != ServerRunning || !b.recovery {
+	if b.goal.Upstream == nil || !b.state.Follows() && !b.awaits || b.status != ServerRunning || !b.recovery {
 		return nil, false
 	}
 	up := w.nodes[b.goal.Upstream.Node]
@@ -162,7 +164,7 @@ func (w *world) report(n *Node, b *body) *Report {
 		r.Problem = &Problem{Code: b.problem, Text: b.problem}
 	}
 	if b.goal.State == StateReportLSN && b.reached == b.goal.Stamp && b.status == ServerRunning {
-		r.Vote = &Vote{Stamp: b.goal.Stamp, Position: r.Position}
+		r.Vote = &Vote{Stamp: b.goal.Stamp, Position: r.Position, Ended: b.ended}
 	}
 	if b.writable() {
 		r.Open = !b.noOpen && b.state.Serves()
@@ -211,6 +213,7 @@ func (w *world) obey(b *body) {
 	if n.Goal.Stamp != b.goal.Stamp {
 		b.goal = n.Goal
 		b.orders = n.Goal.Orders
+		b.awaits = n.Goal.AwaitEnd && b.streams
 		if n.Goal.State.Serves() {
 			b.record = n.Goal.Record
 		}
@@ -235,12 +238,18 @@ func (w *world) reach(b *body) bool {
 		return w.serve(b)
 	case s.Drains(), s == StateDemoted:
 		if b.writable() || b.status == ServerRunning {
+			w.flow()
 			b.status, b.drained = ServerStopped, b.lsn
 		} else if b.status == ServerCrashed {
 			b.status = ServerStopped
 		}
 	case s == StateReportLSN, s == StatePreparePromotion:
+		up, streams := w.fed(b)
+		if b.awaits && (streams || up == nil || up.drained != b.lsn) {
+			return false
+		}
 		if b.status != ServerAbsent {
+			b.ended = b.awaits
 			b.status, b.recovery, b.streams, b.drained = ServerRunning, true, false, 0
 		}
 	case s.Follows():

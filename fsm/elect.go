@@ -23,6 +23,26 @@ func (d *decider) elect(e Election, format string, args ...any) {
 	d.askVotes()
 }
 
+// attend has the standbys that stream from a primary that is about to hand over vote as soon as they have the end of its log, so that nobody waits for its own
+// word. That is of use where their votes cover the record.
+func (d *decider) attend() {
+	p := d.primary()
+	if !d.inPhase(PhaseDraining) || p == nil || !d.g.Record.CoveredBy(d.voices(p)) {
+		return
+	}
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if s, ok := seenBy(p, n); n.ID == p.ID || d.cannotVote(n) != "" || !ok || !s.Streaming {
+			continue
+		}
+		if n.Goal.State != StateSecondary && n.Goal.State != StateCatchingUp {
+			continue
+		}
+		d.assign(n, StateReportLSN, "its vote is asked for with the end of the log of node %s", p.Name)
+		n.Goal.AwaitEnd = true
+	}
+}
+
 func (d *decider) phase(p Phase) {
 	d.g.Election.Phase, d.g.Election.PhaseBegan = p, d.now
 	d.wakeAt(d.now.Add(time.Millisecond))
@@ -71,16 +91,56 @@ func (d *decider) reigned(n *Node) bool {
 
 func (d *decider) inPhase(p Phase) bool { return d.g.Election != nil && d.g.Election.Phase == p }
 
-// drained goes on with a planned election when the old primary is down and has said where its log ends.
+// logEnded goes on with a planned election when a standby votes with the end of the old primary's log, which need not have said so itself by then: nobody
+// who has voted lets it acknowledge anything (S5), and whoever is chosen has all that it wrote.
+func (d *decider) logEnded() bool {
+	p := d.primary()
+	if !d.inPhase(PhaseDraining) || p == nil {
+		return false
+	}
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if at, ok := vote(n); ok && n.Goal.AwaitEnd && n.Report.Vote.Ended && d.live(n) {
+			d.event("drained", p.ID, "node %s has the end of its log, %v", n.Name, at.LSN)
+			d.phase(PhaseVoting)
+			return true
+		}
+	}
+	return false
+}
+
+// lateVoters are the nodes that were to vote with the end of the old primary's log and have not.
+func (d *decider) lateVoters() []*Node {
+	var late []*Node
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if _, ok := vote(n); n.Goal.State == StateReportLSN && n.Goal.AwaitEnd && !(ok && n.Report.Vote.Ended) {
+			late = append(late, n)
+		}
+	}
+	return late
+}
+
+// drained goes on with a planned election when the old primary is down and has said where its log ends: nobody waits for more of it any longer.
 func (d *decider) drained() bool {
 	p := d.primary()
-	if !d.inPhase(PhaseDraining) || p == nil || p.Report == nil {
+	if e := d.g.Election; e == nil || !e.Planned || p == nil || p.Report == nil || !p.Goal.State.Drains() {
+		return false
+	}
+	late := d.lateVoters()
+	if !d.inPhase(PhaseDraining) && !(d.inPhase(PhaseVoting) && len(late) > 0) {
 		return false
 	}
 	r := p.Report
 	if r.Drained == 0 || r.Reached != p.Goal.Stamp || r.State.Serves() {
 		d.refuse(p.ID, false, "", "the old primary is still handing over")
 		return false
+	}
+	if d.inPhase(PhaseVoting) {
+		for _, n := range late {
+			d.renew(n)
+		}
+		return true
 	}
 	d.event("drained", p.ID, "its log ends at %v", r.Drained)
 	d.askVotes()

@@ -71,6 +71,8 @@ type ServerFacts struct {
 	Position Position `json:"position"`
 	// Final says that a standby's position cannot grow: no WAL receiver, and all local WAL was read (S7).
 	Final bool `json:"final,omitempty"`
+	// Ended says that the last record of a standby's log is the shutdown of the server that wrote it; told only while nothing is received.
+	Ended bool `json:"ended,omitempty"`
 	// Receiver says that a WAL receiver process exists; Streaming that it streams from the goal's upstream.
 	Receiver  bool `json:"receiver,omitempty"`
 	Streaming bool `json:"streaming,omitempty"`
@@ -78,6 +80,8 @@ type ServerFacts struct {
 	Blocked bool `json:"blocked,omitempty"`
 	// Confirmed says that k members have flushed this server's end of WAL as it was when it came up, or that k is 0, or that patience ran out (crash gate, S16).
 	Confirmed bool `json:"confirmed,omitempty"`
+	// Guarded says that its processes are known to have a synchronous set that is not empty, so that commits wait from the first on (S2).
+	Guarded bool `json:"guarded,omitempty"`
 	// Stale says that the running server was started with parameters that only a restart can change, and they differ from those wanted.
 	Stale bool `json:"stale,omitempty"`
 	// Crashes counts starts in a row that failed or ended at once, since the goal changed.

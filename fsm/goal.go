@@ -10,12 +10,18 @@ type Goal struct {
 	Group     int    `json:"group"`
 	Kind      Kind   `json:"kind"`
 	State     State  `json:"state"`
-	// Upstream is whom to follow; set for states that follow, and for report_lsn of a rebuilt node that may not know yet.
+	// Upstream is whom to follow; set for states that follow, and for report_lsn with AwaitEnd.
 	Upstream *Upstream `json:"upstream,omitempty"`
+	// AwaitEnd, for report_lsn, lets the node go on receiving from Upstream until that has shut down in order: it votes then, with the whole log. One that
+	// does not follow Upstream when it hears of that votes at once.
+	AwaitEnd bool `json:"await_end,omitempty"`
 	// Configuration is the synchronous set of a node that serves.
 	Configuration *Configuration `json:"configuration,omitempty"`
 	// Timeline is the timeline of a serving node's reign: one that is not on it yet, and is in recovery, promotes to it.
 	Timeline Timeline `json:"timeline,omitempty"`
+	// Confirmed says that K members hold the whole log of a node that is to be promoted, by the votes that elected it: what its clients see is not lost, so
+	// that it needs no crash gate (S16).
+	Confirmed bool `json:"confirmed,omitempty"`
 	// Record is the group's durability record, told to the node that serves so that a replaced monitor can learn it (S9).
 	Record Record `json:"record,omitempty"`
 	// Orders maps timelines to epochs (S6) and shows which promotions the group knows.

@@ -152,6 +152,15 @@ func overdue(goal Goal, f Facts) bool {
 	return s != nil && s.Configuration != nil && s.Configuration.K > 0
 }
 
+// awaitsEnd reports whether a voter still follows the upstream whose end it is to have. It does until the receiver has ended with the upstream's
+// shutdown as the last record.
+func awaitsEnd(goal Goal, f Facts) bool {
+	if goal.State != StateReportLSN || !goal.AwaitEnd || goal.Upstream == nil || f.Server.Status != ServerRunning || !f.Server.Recovery {
+		return false
+	}
+	return f.Files.Following == goal.Upstream.Node && (f.Server.Receiver || !f.Server.Ended)
+}
+
 // planVote is report_lsn and prepare_promotion: in recovery, nobody upstream, the position final (S7).
 func planVote(goal Goal, f Facts) []Step {
 	if steps := unusable(goal, f); steps != nil {
@@ -167,6 +176,8 @@ func planVote(goal Goal, f Facts) []Step {
 		return refuse("no_data", "it is copied once there is a primary", "there is no data that could vote: %s", f.Data.describe())
 	}
 	switch {
+	case awaitsEnd(goal, f):
+		return plan(step(StepAwaitEnd, "the log of node %s has not ended yet", goal.Called(goal.Upstream.Node)))
 	case f.Server.down():
 		return start(goal, f, "a vote needs a server in recovery")
 	case f.Server.Status == ServerStarting:

@@ -13,7 +13,7 @@ import (
 //	node WORD…   a node that is as the words say: absent, damaged, foreign, clean, signal, diverged, timeline2, stopped, crashed, remains, starting, hung,
 //	             primary, standby, receiver, blocked, final, confirmed, gate, stray, promoted, settled, lost, silent, notready, noroom, copied, fresh, …
 //	also WORD…   changes the same node
-//	goal STATE [k=] [timeline=] [deadline=] [alone] [new]   what it must become
+//	goal STATE [k=] [timeline=] [deadline=] [alone] [new] [await] [voted]   what it must become
 //	walk         carries plans out until nothing is left, one line a step
 func TestPlanScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/plan", func(t *testing.T, path string) {
@@ -62,7 +62,7 @@ func (n *simNode) set(t *testing.T, word string) {
 		"clean": &n.clean, "signal": &n.signal, "diverged": &n.diverged, "timeline2": &n.newTimeline, "remains": &n.remains, "receiver": &n.receiver,
 		"blocked": &n.blocked, "final": &n.final, "confirmed": &n.confirmed, "gate": &n.gate, "stray": &n.stray, "promoted": &n.reigned, "settled": &n.settled,
 		"lost": &n.lost, "silent": &n.silent, "copied": &n.copied, "fresh": &n.fresh, "following": &n.following, "closed": &n.closed, "served": &n.served,
-		"overdue": &n.overdue, "begun": &n.began,
+		"overdue": &n.overdue, "begun": &n.began, "ended": &n.ended, "guarded": &n.guarded,
 	}
 	if f, ok := flags[word]; ok {
 		*f = true
@@ -114,6 +114,10 @@ func (s *planScript) newGoal(t *testing.T, td *datadriven.TestData) Goal {
 	case state.Follows():
 		g.Upstream = &Upstream{Node: 2, Host: "b", Port: 5432, Timeline: 2, Until: Position{Epoch: 1, LSN: simFork}}
 	}
+	if td.HasArg("await") {
+		g.AwaitEnd, g.Upstream = true, &Upstream{Node: 2, Host: "b", Port: 5432, Timeline: 1}
+	}
+	g.Confirmed = td.HasArg("voted")
 	if td.HasArg("alone") {
 		g.Peers = nil
 	}

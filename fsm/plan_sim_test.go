@@ -12,7 +12,7 @@ type simNode struct {
 	clean, signal, diverged, newTimeline     bool
 	status                                   ServerStatus
 	remains, recovery                        bool
-	receiver, blocked, final                 bool
+	receiver, blocked, final, ended, guarded bool
 	confirmed, checkpointed                  bool
 	loaded, gate, following, closed          bool
 	busy                                     Busy
@@ -52,6 +52,8 @@ func (n simNode) facts(goal Goal) Facts {
 		f.Server.Recovery = n.recovery
 		f.Server.Timeline = f.Data.Timeline
 		f.Server.Receiver, f.Server.Blocked, f.Server.Final = n.receiver, n.blocked, n.final && !n.receiver
+		f.Server.Guarded = n.guarded
+		f.Server.Ended = n.ended && n.recovery && !n.receiver
 		f.Server.Streaming = n.streaming()
 		f.Server.Confirmed = n.confirmed
 		f.Server.Position = Position{Epoch: 1, Timeline: f.Data.Timeline, LSN: f.Data.Checkpoint}
@@ -170,7 +172,7 @@ func (n simNode) waitOn(first Step) (simNode, bool) {
 // do carries out one step, or says what about it is impossible or forbidden.
 func (n simNode) do(goal Goal, s Step) (simNode, error) {
 	down := Facts{Server: ServerFacts{Status: n.status}}.Server.down()
-	alive := []StepKind{StepStopFast, StepStopNow, StepCheckpoint, StepEndReceiver, StepEndBlockers, StepPromote, StepSettle, StepOpenGate, StepSlots}
+	alive := []StepKind{StepStopFast, StepStopNow, StepCheckpoint, StepEndReceiver, StepAwaitEnd, StepEndBlockers, StepPromote, StepSettle, StepOpenGate, StepSlots}
 	dead := []StepKind{StepStart, StepInitDB, StepRewind, StepRecover, StepSwap, StepCopy}
 	if down && slices.Contains(alive, s.Kind) {
 		return n, fmt.Errorf("%s without a server", s.Kind)
@@ -187,6 +189,8 @@ func (n simNode) do(goal Goal, s Step) (simNode, error) {
 		n.checkpointed = true
 	case StepEndReceiver:
 		n.receiver, n.blocked = false, false
+	case StepAwaitEnd:
+		n.receiver, n.ended = false, true
 	case StepEndBlockers:
 		n.blocked = false
 	case StepSettle:

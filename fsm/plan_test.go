@@ -24,6 +24,9 @@ func simGoals() []Goal {
 					v.Timeline, v.Configuration = tli, &Configuration{Seq: simSeq, K: k}
 					v.Orders = Orders{{Timeline: 1, Epoch: 1, Node: 1}, {Timeline: 2, Epoch: 2, Node: 1}}
 					goals = append(goals, v)
+					if v.Confirmed = k > 0 && tli > 1; v.Confirmed {
+						goals = append(goals, v)
+					}
 				}
 			}
 			v := goals[len(goals)-1]
@@ -49,6 +52,10 @@ func simGoals() []Goal {
 			}
 		default:
 			goals = append(goals, g)
+			if s == StateReportLSN {
+				g.AwaitEnd, g.Upstream = true, &Upstream{Node: 2, Host: "h", Port: 1, Timeline: 2}
+				goals = append(goals, g)
+			}
 		}
 	}
 	return goals
@@ -112,6 +119,7 @@ func simServers(n *simNode, f func()) {
 	running(func() { n.recovery, n.receiver, n.blocked = true, true, true })
 	running(func() { n.recovery, n.blocked = true, true })
 	running(func() { n.recovery, n.final = true, true })
+	running(func() { n.recovery, n.final, n.guarded = true, true, true })
 	running(func() { n.recovery = true })
 }
 
@@ -326,6 +334,13 @@ func safeStep(goal Goal, f Facts, before []Step, s Step, serves bool) error {
 		}
 		if !serves || f.Server.Receiver || (goal.Configuration.K == 0 && len(goal.Peers) > 0 && !f.Fresh) {
 			return fmt.Errorf("a promotion that is not due")
+		}
+		gate := f.Files.Gate
+		for _, b := range before {
+			gate = gate || b.Kind == StepConfigure && b.Files.Gate
+		}
+		if goal.Configuration.K > 0 && !gate && !(goal.Confirmed && f.Server.Guarded) {
+			return fmt.Errorf("a promotion without a gate that shows clients what may be lost (S16)")
 		}
 		if !f.Files.Effective && (!slices.ContainsFunc(before, func(b Step) bool { return b.Kind == StepConfigure }) || !f.Server.Final || f.Files.Following != 0) {
 			return fmt.Errorf("a promotion before the synchronous set is in force, or while something may still be received (S4)")

@@ -75,6 +75,8 @@ type Server struct {
 type Vote struct {
 	Stamp    Stamp    `json:"stamp"`
 	Position Position `json:"position"`
+	// Ended says that the last record is the shutdown of the server that wrote the log: when that has written nothing since, nothing is missing.
+	Ended bool `json:"ended,omitempty"`
 }
 
 // Promotion is a promotion that a node began; it is on disk before pg_promote is called (S3).

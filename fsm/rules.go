@@ -69,6 +69,11 @@ var rules = []Rule{
 		Then: "the first node, one that brings data before one that does not, is single: k = 0",
 	},
 	{
+		Name: "log_ended", Section: "election", fire: (*decider).logEnded,
+		When: "a planned election, and a standby votes with the shutdown of the old primary as the last record of its log",
+		Then: "the votes count from now on, whether or not the old primary has said that it is down",
+	},
+	{
 		Name: "drained", Section: "election", fire: (*decider).drained,
 		When: "a planned election, and the old primary is down and says where its log ends",
 		Then: "the standbys vote; where only the old primary can cover the record it is demoted, which makes its last word a vote",

@@ -33,6 +33,7 @@ const (
 	StepStopNow      StepKind = "stop_now"      // immediate shutdown
 	StepCheckpoint   StepKind = "checkpoint"    // CHECKPOINT while still serving
 	StepEndReceiver  StepKind = "end_receiver"  // SIGTERM to a WAL receiver that outlived the reload (S12)
+	StepAwaitEnd     StepKind = "await_end"     // wait until the receiver has ended by itself, with the upstream's shutdown; not for long at a time
 	StepEndBlockers  StepKind = "end_blockers"  // end client sessions that hold up replay (S12)
 	StepBeginPromote StepKind = "begin_promote" // persist the promotion (epoch, timeline, position) and place the history placeholders (S3)
 	StepPromote      StepKind = "promote"       // pg_promote, awaited

@@ -21,7 +21,7 @@ func Wanted(goal Goal, f Facts) Files {
 				files.Configuration = f.Memory.Serving.Configuration
 			}
 		}
-	case goal.State.Follows():
+	case goal.State.Follows(), awaitsEnd(goal, f):
 		files.Upstream, files.Limits = goal.Upstream, goal.Limits
 	}
 	return files
@@ -38,13 +38,16 @@ func writable(goal Goal, f Facts) bool {
 }
 
 // gated reports whether the crash gate must stand (S16): from before the start, or before the promotion, under k ≥ 1, until the gate is opened by a
-// step of its own. A server that already serves without a gate gets none.
+// step of its own. A server that already serves without a gate gets none, nor does one whose promotion shows clients nothing that k members lack.
 func gated(goal Goal, f Facts) bool {
 	if goal.State == StateStopReplication {
 		return true
 	}
 	if f.Server.readWrite() {
 		return f.Files.Gate
+	}
+	if goal.Confirmed && f.Server.Guarded && f.Server.Status == ServerRunning && f.Server.Recovery && f.timeline() != goal.Timeline {
+		return false
 	}
 	return goal.Configuration != nil && goal.Configuration.K > 0
 }

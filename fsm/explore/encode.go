@@ -179,6 +179,7 @@ func (c *canon) host(w *World, n int) {
 	h := &w.hosts[n]
 	c.memory(w, h.mem)
 	c.log(h.log)
+	c.bool(h.log.ended() && h.mem.Goal.AwaitEnd)
 	c.log(h.copied)
 	c.files(h.files)
 	c.remains(w, h)

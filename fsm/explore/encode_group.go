@@ -74,7 +74,7 @@ func (c *canon) goal(w *World, g *fsm.Goal) {
 		c.configuration(g.Configuration)
 	}
 	c.tli(g.Timeline)
-	c.bool(g.DeadlineMS > 0, g.SystemID != 0)
+	c.bool(g.DeadlineMS > 0, g.SystemID != 0, g.AwaitEnd, g.Confirmed)
 	if g.Node > 0 {
 		c.least(g.Node, g.MinGeneration)
 	}
@@ -106,6 +106,7 @@ func (c *canon) report(w *World, r *fsm.Report, goal fsm.Stamp) {
 		c.bool(r.Vote.Stamp == goal)
 		if r.Vote.Stamp == goal {
 			c.position(r.Vote.Position)
+			c.bool(r.Vote.Ended)
 		}
 	}
 	c.upTo(r.Settled)

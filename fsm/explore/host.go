@@ -162,6 +162,8 @@ func (h *host) serverFacts(s *fsm.ServerFacts) {
 	s.Position = h.position(h.knows())
 	s.Receiver = h.rcv >= 0
 	s.Final = !h.runs && !s.Receiver && h.read
+	s.Ended = !h.runs && !s.Receiver && h.log[:2*h.knows()].ended()
+	s.Guarded = !h.runs && h.force.k == closed
 }
 
 // upstreamFacts adds what the upstream of the goal says of itself.

@@ -52,7 +52,7 @@ func (w *World) vote(n int, plan []fsm.Step) (fsm.Vote, bool) {
 		return fsm.Vote{}, false
 	}
 	if state == fsm.StateReportLSN {
-		return fsm.Vote{Stamp: h.mem.Goal.Stamp, Position: h.position(h.knows())}, h.running()
+		return fsm.Vote{Stamp: h.mem.Goal.Stamp, Position: h.position(h.knows()), Ended: h.log[:2*h.knows()].ended()}, h.running()
 	}
 	if h.mem.Drained == 0 || !h.clean {
 		return fsm.Vote{}, false

@@ -140,8 +140,8 @@ func (w *World) do(n int, s fsm.Step) bool {
 		if !h.patience {
 			w.show(n)
 		}
-	case fsm.StepRefuse:
-		return false
+	case fsm.StepRefuse, fsm.StepAwaitEnd:
+		return false // it ends by itself, or never
 	default:
 		return w.doData(n, s)
 	}

@@ -36,6 +36,12 @@ func (w wal) has(commit byte) bool {
 	return false
 }
 
+// ended reports whether the last record is a shutdown, or, what looks the same, the end of a crash recovery.
+func (w wal) ended() bool {
+	n := w.len()
+	return n > 0 && w.commit(n-1) == 0 && (n == 1 || w[2*n-2] == w[2*n-4])
+}
+
 func (w wal) add(tli fsm.Timeline, commit byte) wal {
 	return w + wal([]byte{byte(tli), commit})
 }

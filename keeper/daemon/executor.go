@@ -176,7 +176,7 @@ func tells(goal fsm.Goal, kind fsm.StepKind) bool {
 	switch kind {
 	case fsm.StepConfigure:
 		return goal.State.Serves() // with the roles a server may be open
-	case fsm.StepCheckpoint, fsm.StepBeginPromote, fsm.StepEndReceiver, fsm.StepEndBlockers, fsm.StepSlots:
+	case fsm.StepCheckpoint, fsm.StepBeginPromote, fsm.StepEndReceiver, fsm.StepAwaitEnd, fsm.StepEndBlockers, fsm.StepSlots:
 		return false
 	case fsm.StepStopFast, fsm.StepStopNow:
 		return !goal.State.Drains() && goal.State != fsm.StateDemoted // these are reached at once

@@ -22,7 +22,9 @@ type Status struct {
 	Position fsm.Position
 	// Final is the position of a server that runs in recovery and cannot receive
 	// more: what a vote says. Nil when it is not so.
-	Final         *fsm.Position
+	Final *fsm.Position
+	// Ended says that this position is the end of a log whose writer has shut down.
+	Ended         bool
 	Standbys      []fsm.Standby
 	PrimarySeenMS int64
 	CommitAgeMS   int64

@@ -41,7 +41,7 @@ func (d *Daemon) obey(goal fsm.Goal) {
 		d.Obeyed(goal)
 	}
 	if r := d.running; r != nil && obsolete(*r, goal) {
-		r.cancel(errObsolete)
+		r.breakOff(goal)
 	}
 	if asksFirst(goal) && !present.State.Serves() {
 		d.fresh = false
@@ -121,11 +121,25 @@ func obsolete(r running, goal fsm.Goal) bool {
 		return !goal.State.Serves() || goal.Configuration == nil || r.goal.Configuration == nil || goal.Configuration.Seq != r.goal.Configuration.Seq
 	case fsm.StepStart, fsm.StepPromote, fsm.StepStopFast, fsm.StepCheckpoint:
 		return behaviour(r.goal.State) != behaviour(goal.State)
+	case fsm.StepAwaitEnd:
+		return true
 	case fsm.StepInitDB, fsm.StepRecover:
 		return goal.State == fsm.StateMaintenance || goal.State == fsm.StateDropped
 	default:
 		return false
 	}
+}
+
+// inOrder is how long a hand-over may take to end by itself when somebody else was chosen before it had ended: with the last words of the log, mostly.
+const inOrder = time.Second
+
+// breakOff ends the step for a newer goal.
+func (r *running) breakOff(goal fsm.Goal) {
+	if r.step.Kind == fsm.StepStopFast && r.goal.State.Drains() && goal.State == fsm.StateDemoted {
+		time.AfterFunc(inOrder, func() { r.cancel(errObsolete) })
+		return
+	}
+	r.cancel(errObsolete)
 }
 
 // behaviour groups the states that want the same of the server process.

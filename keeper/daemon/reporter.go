@@ -110,7 +110,7 @@ func (d *Daemon) report(ctx context.Context) fsm.Report {
 		PrimarySeenMS: st.PrimarySeenMS, CommitAgeMS: st.CommitAgeMS,
 		Promotions: mem.Promotions, Record: mem.Goal.Record, Orders: mem.Goal.Orders,
 		Activity: st.Activity, Problem: d.problems.worst(),
-		Limits:  st.Limits, WeakCommits: st.WeakCommits,
+		Limits: st.Limits, WeakCommits: st.WeakCommits,
 		Version: st.Version, Software: d.Software,
 	}
 	if r.State == "" {
@@ -119,7 +119,7 @@ func (d *Daemon) report(ctx context.Context) fsm.Report {
 	// Reached in this very goal means that no step of an older one is in flight:
 	// the executor takes one at a time (S5, S7).
 	if mem.Goal.State == fsm.StateReportLSN && mem.Reached == mem.Goal.Stamp && st.Final != nil {
-		r.Vote = &fsm.Vote{Stamp: mem.Goal.Stamp, Position: *st.Final}
+		r.Vote = &fsm.Vote{Stamp: mem.Goal.Stamp, Position: *st.Final, Ended: st.Ended}
 	}
 	return r
 }

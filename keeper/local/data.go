@@ -204,7 +204,6 @@ func (s source) needs(at pgserver.Staging) []pgserver.Need {
 // checkpointEnd returns the end of a shutdown checkpoint record that starts at lsn: what a standby that has all of the log has flushed. The record is a
 // header of 24 bytes, two of its data header, and the CheckPoint struct; it may cross into another page.
 func checkpointEnd(lsn fsm.LSN, major int, segment int64) fsm.LSN {
-	const shortHeader, longHeader = 24, 40
 	size := uint64(120)
 	if major >= 19 {
 		size = 128
@@ -212,9 +211,9 @@ func checkpointEnd(lsn fsm.LSN, major int, segment int64) fsm.LSN {
 	end := uint64(lsn) + size
 	if next := (uint64(lsn)/pageSize + 1) * pageSize; end > next {
 		if segment > 0 && next%uint64(segment) == 0 {
-			end += longHeader
+			end += longPageHeader
 		} else {
-			end += shortHeader
+			end += shortPageHeader
 		}
 	}
 	return fsm.LSN(end)

@@ -36,6 +36,8 @@ func (n *Node) do(ctx context.Context, goal fsm.Goal, step fsm.Step) error {
 		return n.checkpointFor(ctx, goal)
 	case fsm.StepEndReceiver:
 		return n.endReceiver(ctx)
+	case fsm.StepAwaitEnd:
+		return n.awaitEnd(ctx)
 	case fsm.StepEndBlockers:
 		return n.endBlockers(ctx)
 	case fsm.StepBeginPromote:

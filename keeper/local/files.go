@@ -283,10 +283,10 @@ func (n *Node) read(r rendered) bool {
 	return n.life.loaded == r.print
 }
 
-// harmless says that these files only take the closed set away from a standby that is to be promoted without a member: what does not see them yet
+// harmless says that these files only take the closed set away from a standby that is to be promoted without a gate: what does not see them yet
 // acknowledges nothing, and the postmaster reads them before it hears of the promotion, so that nothing has to wait for them.
 func (n *Node) harmless(f fsm.Files) bool {
-	return f.Standby && !f.Gate && f.Configuration != nil && f.Configuration.K == 0 && n.newest().recovery
+	return f.Standby && !f.Gate && f.Configuration != nil && n.newest().recovery
 }
 
 // awaitEffective waits until the server that was told to reload has read the files.

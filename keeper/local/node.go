@@ -37,6 +37,7 @@ type Node struct {
 	starting bool
 	// planned and fallen hold from a start until the server is up or has ended: that it follows a stop that was asked for, or a crash (H2).
 	planned, fallen atomic.Bool
+	awaits          atomic.Bool // the executor's goal waits for the end of the upstream's log
 	life            life
 	starts          starts
 	sight           sight

@@ -89,6 +89,7 @@ func (n *Node) serverFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal, s s
 	v.Position = n.position(goal, s)
 	v.Final, v.Receiver, v.Blocked = s.final, s.receiver != 0, s.blocked()
 	v.Checkpointed = checked == goal.Stamp
+	v.Ended, v.Guarded = s.ended, life.syncDefined
 	if s.recovery {
 		v.Streaming = s.streaming && n.streamsFrom(ctx, goal)
 		if !s.stuck.IsZero() {

@@ -31,6 +31,7 @@ type sight struct {
 	startup   string    // what the startup process waits for: type:event
 	reader    int       // the startup process: its pid; 0 outside recovery
 	final     bool
+	ended     bool // its log ends with the shutdown of who wrote it; looked for while nothing is received
 	standbys  []standbyRow
 	hungSince time.Time
 	stuck     time.Time // since when a standby has not streamed and nothing moved
@@ -99,11 +100,12 @@ const recently = 150 * time.Millisecond
 // glance is what a plan for goal is made from: a look, unless the newest sight says already what matters. Of a standby that is asked for its vote that is
 // that it follows still, and only what comes after its reload counts; of one that rests, and is chosen, that nothing has come since.
 func (n *Node) glance(ctx context.Context, goal fsm.Goal) sight {
+	n.awaits.Store(goal.AwaitEnd)
 	n.mu.Lock()
 	s := n.sight
 	age := time.Since(s.at)
 	same := n.proc != nil && n.proc.Running() && s.at.After(n.life.since) && s.status == fsm.ServerRunning && s.recovery
-	follows := goal.State == fsm.StateReportLSN && n.configured != goal.Stamp && s.at.After(n.life.loadedAt) && age < n.heartbeat()
+	follows := goal.State == fsm.StateReportLSN && !goal.AwaitEnd && n.configured != goal.Stamp && s.at.After(n.life.loadedAt) && age < n.heartbeat()
 	rests := goal.State.Serves() && s.final && !s.blocked() && s.at.After(n.life.loadedAt) && age < recently
 	n.mu.Unlock()
 	if same && (follows || rests) {
@@ -240,6 +242,7 @@ func (n *Node) measure(s *sight, received, replayed, walfile string) {
 	control := n.data.control()
 	n.mu.Unlock()
 	s.timeline = endTimeline(n.config().DataDir, control, s.position)
+	s.ended = s.receiver == 0 && endsInShutdown(n.config().DataDir, s.timeline, s.position, n.config().Binaries.Version.Major, control.WALSegmentSize)
 }
 
 // lookStandbys returns the walsenders of standbys.
@@ -294,7 +297,10 @@ func (n *Node) keep(s sight) {
 	}
 	n.sight = s
 	news := n.track(s)
-	news = news || was.status != s.status || was.recovery != s.recovery || was.final != s.final || was.streaming != s.streaming || was.timeline != s.timeline
+	news = news || was.status != s.status || was.recovery != s.recovery || was.timeline != s.timeline
+	if !n.awaits.Load() { // what it waits for is told with the vote, and not before, in the way of it
+		news = news || was.final != s.final || was.streaming != s.streaming
+	}
 	n.mu.Unlock()
 	if news {
 		n.signal()

@@ -112,7 +112,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 		st.PrimarySeenMS = n.primarySeen()
 		if s.final && !s.at.Before(life.loadedAt) { // what was seen before the files were read proves nothing about the time after (S7)
 			final := st.Position
-			st.Final = &final
+			st.Final, st.Ended = &final, s.ended
 		}
 		return st
 	}

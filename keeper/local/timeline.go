@@ -95,6 +95,9 @@ const (
 	headerTLI     = 4
 	headerAddress = 8
 	headerLength  = 16
+
+	shortPageHeader = 24
+	longPageHeader  = 40
 )
 
 // written says whether the page with byte at of a timeline's log is on disk, and not what a recycled segment held before.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/autoctl/autoctl/fsm"
 )
 
 // inserts is a client that writes row after row to one server.
@@ -85,4 +87,53 @@ func TestS7_S12_VoteUnderWrites(t *testing.T) {
 		}
 		a, b = b, a
 	}
+}
+
+// TestVoteWithTheEnd defends P1 and P5 in a planned hand-over: a standby that is to vote with the end of its upstream's log goes on receiving and
+// acknowledging until that has shut down, votes then with all of it, and says so; one whose upstream crashes does not.
+func TestVoteWithTheEnd(t *testing.T) {
+	g, a, b := pair(t)
+	for _, crash := range []bool{true, false} {
+		w := a.write(100)
+		b.obey(g.awaiting(b, a))
+		if steps := b.once(g.ctx); len(steps) == 0 || steps[0].Kind != fsm.StepAwaitEnd {
+			t.Fatalf("a voter that awaits the end plans %+v", steps)
+		}
+		for before := w.count(); w.count() < before+20; {
+			select {
+			case <-w.news:
+			case <-w.done:
+				t.Fatal("the primary refused a write")
+			}
+		}
+		if crash {
+			a.crash()
+			<-w.done
+			if steps := b.once(g.ctx); len(steps) == 0 || steps[0].Kind != fsm.StepAwaitEnd {
+				t.Fatalf("after a crash of the upstream the voter plans %+v", steps)
+			}
+			g.reach(a, g.serve(a, 1, b))
+			a.must("truncate t")
+			continue
+		}
+		g.reach(a, g.goal(a, fsm.StateDraining))
+		<-w.done
+		g.finish(b)
+		st := b.node.Status(g.ctx, b.mem.Get().Goal)
+		if drained := a.mem.Get().Drained; st.Final == nil || !st.Ended || st.Final.LSN != drained || drained == 0 {
+			t.Errorf("the old primary's log ends at %v; the vote is %v, the end: %v", drained, st.Final, st.Ended)
+		}
+		g.promote(b, 1, a)
+		have := b.must("select count(*) from t where id in (" + strings.Join(w.acked, ",") + ")")
+		if have != strconv.Itoa(len(w.acked)) {
+			t.Errorf("of %d acknowledged rows %s are there", len(w.acked), have)
+		}
+	}
+}
+
+// awaiting is the goal to vote with the end of the log of a primary.
+func (g *group) awaiting(m, upstream *member) fsm.Goal {
+	goal := g.follow(m, upstream, fsm.StateReportLSN)
+	goal.AwaitEnd = true
+	return goal
 }

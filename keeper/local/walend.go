@@ -1,0 +1,140 @@
+package local
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autoctl/autoctl/fsm"
+)
+
+// The parts of a WAL record (src/include/access/xlogrecord.h) by which a shutdown is known, the same in all supported versions: its header, then the
+// header of its main data, then a CheckPoint.
+const (
+	recordHeader     = 24
+	recordInfo       = 16
+	recordManager    = 17
+	recordCRC        = 20
+	recordDataHeader = 2
+	managerXLOG      = 0
+	infoShutdown     = 0x00 // XLOG_CHECKPOINT_SHUTDOWN
+	infoMask         = 0xf0
+)
+
+// endsInShutdown reports whether the last record of a timeline's log that ends at end is a shutdown checkpoint: the server that wrote the log wrote nothing
+// after it, unless it was started again. The end of a crash recovery looks the same.
+func endsInShutdown(dataDir string, t fsm.Timeline, end fsm.LSN, major int, segment int64) bool {
+	if segment <= 0 {
+		segment = 16 << 20
+	}
+	start, ok := checkpointStart(end, major, segment)
+	if !ok {
+		return false
+	}
+	record, err := readLog(dataDir, t, start, end, segment)
+	if err != nil || len(record) < recordHeader {
+		return false
+	}
+	length := binary.NativeEndian.Uint32(record)
+	if int(length) > len(record) || int(length)+8 <= len(record) || length <= recordHeader+recordDataHeader {
+		return false
+	}
+	if record[recordManager] != managerXLOG || record[recordInfo]&infoMask != infoShutdown {
+		return false
+	}
+	// As PostgreSQL counts it: the data first, then the header up to the sum.
+	table := crc32.MakeTable(crc32.Castagnoli)
+	sum := crc32.Update(crc32.Checksum(record[recordHeader:length], table), table, record[:recordCRC])
+	return sum == binary.NativeEndian.Uint32(record[recordCRC:])
+}
+
+// checkpointStart is where a shutdown checkpoint that ends at end begins; false when none can end there.
+func checkpointStart(end fsm.LSN, major int, segment int64) (fsm.LSN, bool) {
+	for _, back := range []fsm.LSN{0, shortPageHeader, longPageHeader} {
+		start := end - (checkpointEnd(0, major, 0) + back)
+		page := start / pageSize * pageSize
+		if start < end && start >= page+pageHeader(page, segment) && checkpointEnd(start, major, segment) == end {
+			return start, true
+		}
+	}
+	return 0, false
+}
+
+// readLog returns the records of a timeline's log between two positions, without the headers of pages between.
+func readLog(dataDir string, t fsm.Timeline, from, to fsm.LSN, segment int64) ([]byte, error) {
+	var out []byte
+	for from < to {
+		page := from / pageSize * pageSize
+		if from == page {
+			from += pageHeader(page, segment)
+		}
+		until := min(to, page+pageSize)
+		if until <= from {
+			break
+		}
+		part := make([]byte, until-from)
+		if err := readSegment(dataDir, t, part, from, segment); err != nil {
+			return nil, err
+		}
+		out, from = append(out, part...), until
+	}
+	return out, nil
+}
+
+func readSegment(dataDir string, t fsm.Timeline, into []byte, at fsm.LSN, segment int64) error {
+	f, err := os.Open(filepath.Join(dataDir, "pg_wal", segmentName(t, at, segment)))
+	if err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(into, int64(uint64(at)%uint64(segment))); err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	return nil
+}
+
+// pageHeader is the length of a page's header: the first of a segment has a longer one.
+func pageHeader(page fsm.LSN, segment int64) fsm.LSN {
+	if uint64(page)%uint64(segment) == 0 {
+		return longPageHeader
+	}
+	return shortPageHeader
+}
+
+// awaitStint bounds one wait for the end of the upstream's log, so that the facts are looked at again; awaitPause is for a receiver that is not there.
+const (
+	awaitStint = time.Second
+	awaitPause = 50 * time.Millisecond
+)
+
+// awaitEnd waits until the WAL receiver has ended: by itself it does when its upstream shuts down.
+func (n *Node) awaitEnd(ctx context.Context) error {
+	stint := awaitPause
+	ended := make(chan struct{})
+	if pid := n.newest().receiver; pid != 0 {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			return nil //nolint:nilerr // it has ended
+		}
+		stint = awaitStint
+		n.spawn(func(context.Context) {
+			defer close(ended)
+			defer func() { _ = unix.Close(fd) }()
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(awaitStint.Milliseconds()))
+		})
+	}
+	t := time.NewTimer(stint)
+	defer t.Stop()
+	select {
+	case <-ended:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
