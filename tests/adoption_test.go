@@ -75,6 +75,7 @@ func inventory(t *testing.T, dir string) string {
 // TestAdoption takes over a server that runs, with its settings, its slot and its
 // data, then a copy of it that an administrator made, and refuses a stranger.
 func TestAdoption(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := cluster.New(t)
 	n1 := c.Place("n1")
@@ -220,6 +221,7 @@ func asRoot(t *testing.T, name string, args ...string) {
 // TestCreateInterrupted kills the create command again and again, anywhere, and
 // gives it again, until the node is what it was to become.
 func TestCreateInterrupted(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := cluster.New(t)
 	pause := func(n *cluster.Node, most time.Duration) {

@@ -190,6 +190,7 @@ func diverge(t *testing.T, n *cluster.Node) {
 // a hand-over, a failover and a rewind, and nowhere a password that does not
 // belong there.
 func TestAuthPasswords(t *testing.T) {
+	long(t)
 	t.Parallel()
 	watch := watchArguments()
 	a := newAuthority(t)
@@ -249,6 +250,7 @@ func TestAuthPasswords(t *testing.T) {
 
 // TestAuthWrongPasswords gives wrong passwords and none, and reads what is said.
 func TestAuthWrongPasswords(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := cluster.NewWith(t, passwordSetup("--no-ssl"))
 	n1 := c.Add("n1")

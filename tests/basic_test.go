@@ -17,6 +17,7 @@ const (
 // maintenance both ways, nodes that stop and come back, a node that leaves and
 // one that takes its place, a primary that is cut off, and the end of the group.
 func TestBasicOperation(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := cluster.New(t)
 	c.AddAll("n1", "n2")

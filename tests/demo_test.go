@@ -10,6 +10,7 @@ import (
 
 // TestDemo: the first thing that a newcomer runs shows two failovers, loses nothing, and leaves nothing behind.
 func TestDemo(t *testing.T) {
+	long(t)
 	c := cluster.Prepare(t, cluster.Setup{})
 	host := c.Monitor.Host
 	dir := filepath.Join(host.Dir, "demo")

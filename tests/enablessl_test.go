@@ -28,6 +28,7 @@ func ssl(t *testing.T, c *cluster.Cluster, n *cluster.Node, want string) {
 // TestTLSEnabledLater turns TLS on in a running service, then brings certificates
 // of an authority, then turns it off; no server restarts, and writes go on.
 func TestTLSEnabledLater(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := cluster.NewWith(t, cluster.Setup{
 		Options: "sslmode=prefer",

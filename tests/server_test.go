@@ -16,6 +16,7 @@ import (
 // TestServerDies tells of PostgreSQL servers that end under their keepers: by
 // an administrator's hand, by a kill, and for good.
 func TestServerDies(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := cluster.New(t)
 	n1 := c.Add("n1")
@@ -129,6 +130,7 @@ func TestControlFileGone(t *testing.T) {
 // TestMonitorDown tells of a minute without the monitor: the primary serves all
 // along, and afterwards nothing is failed over and everything still works (P4).
 func TestMonitorDown(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := cluster.New(t)
 	c.AddAll("n1", "n2")

@@ -13,6 +13,7 @@ import (
 // in a group of four: which standbys a commit waits for, when writes wait, who
 // is elected.
 func TestManyStandbys(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := cluster.New(t)
 	c.AddAll("n1", "n2", "n3", "n4")
@@ -108,6 +109,7 @@ func TestManyStandbys(t *testing.T) {
 // TestMaintenance tells what must not happen while nodes are in maintenance: no
 // failover without a candidate, no acknowledgement that too few nodes hold.
 func TestMaintenance(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := cluster.New(t)
 	c.AddAll("n1", "n2", "n3")

@@ -8,6 +8,15 @@ import (
 	"github.com/autoctl/autoctl/tests/cluster"
 )
 
+// long marks a scenario that takes more than 20 seconds: "make scenarios" runs it,
+// "make test" does not.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes more than 20 s: make scenarios runs it")
+	}
+}
+
 // serves is nil when the node reports a serving state and is assigned the same.
 func serves(c *cluster.Cluster, name string) error {
 	info, err := c.TryInfo(name)

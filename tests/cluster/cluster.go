@@ -202,6 +202,7 @@ func (c *Cluster) WriterOf(cfg ledger.Config) *ledger.Writer {
 // Writes waits until a write that is sent from now on is acknowledged.
 func (c *Cluster) Writes(w *ledger.Writer, within time.Duration) {
 	c.t.Helper()
+	within *= patience()
 	ctx, cancel := context.WithTimeout(c.t.Context(), within)
 	defer cancel()
 	if _, err := w.AwaitWrite(ctx); err != nil {

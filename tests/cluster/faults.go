@@ -79,3 +79,19 @@ func (c *Cluster) NobodyReplaced(since int64, primary string) {
 		}
 	}
 }
+
+// Resume lets a process that StopOnSight stopped go on.
+func (n *Node) Resume(p machine.Process) {
+	n.c.t.Helper()
+	if err := syscall.Kill(p.PID, syscall.SIGCONT); err != nil {
+		n.c.t.Fatalf("resume %s on %s: %v", p.Args, n.Name, err)
+	}
+}
+
+// KillProcess ends a process of the node's host.
+func (n *Node) KillProcess(p machine.Process) {
+	n.c.t.Helper()
+	if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+		n.c.t.Fatalf("kill %s on %s: %v", p.Args, n.Name, err)
+	}
+}

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -222,9 +225,21 @@ func (n *Node) StopPostgres() {
 // errTimeout says that a condition did not come true in time.
 var errTimeout = errors.New("timed out")
 
+// patience multiplies how long scenarios wait for what they expect: with
+// AUTOCTL_TEST_PATIENCE=3 they wait three times as long, for machines with much
+// else to do. What must not happen within a time is not affected.
+var patience = sync.OnceValue(func() time.Duration {
+	n, err := strconv.Atoi(os.Getenv("AUTOCTL_TEST_PATIENCE"))
+	if err != nil || n < 1 {
+		return 1
+	}
+	return time.Duration(n)
+})
+
 // Await waits until check returns nil, asking every 50 ms.
 func (c *Cluster) Await(within time.Duration, what string, check func(context.Context) error) {
 	c.t.Helper()
+	within *= patience()
 	ctx, cancel := context.WithTimeoutCause(c.t.Context(), within, errTimeout)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)

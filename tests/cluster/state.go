@@ -181,7 +181,7 @@ func (c *Cluster) PrimaryNode() *Node {
 	c.t.Helper()
 	var serving []string
 	for _, n := range c.Group().Nodes {
-		if n.Reported.Serves() {
+		if n.Reported.Serves() && n.Assigned.Serves() { // one that died was the primary when it was last heard
 			serving = append(serving, n.Name)
 		}
 	}

@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -96,6 +98,18 @@ func (h *Host) Command(ctx context.Context, env []string, argv ...string) *exec.
 	if h.lab.cred != nil {
 		full = append(full, program("setpriv"), "--reuid="+ServerUser,
 			"--regid="+strconv.Itoa(h.lab.cred.gid), "--init-groups")
+	}
+	// A library to be loaded is for the host's program, not for what leads to it as
+	// another user.
+	loads := func(v string) bool { return strings.HasPrefix(v, "LD_") }
+	if slices.ContainsFunc(env, loads) {
+		full = append(full, program("env"))
+		for _, v := range env {
+			if loads(v) {
+				full = append(full, v)
+			}
+		}
+		env = slices.DeleteFunc(slices.Clone(env), loads)
 	}
 	full = append(full, argv...)
 	cmd := exec.CommandContext(ctx, full[0], full[1:]...)

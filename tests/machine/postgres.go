@@ -27,3 +27,14 @@ func PostgresBin(t testing.TB) string {
 	t.Skip("needs PostgreSQL's server programs: run scripts/prerequisites")
 	return ""
 }
+
+// FakeTime is the path of libfaketime, which gives programs that are started with
+// it another clock; without it the test is skipped.
+func FakeTime(t testing.TB) string {
+	t.Helper()
+	paths, _ := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
+	if len(paths) == 0 {
+		t.Skip("needs libfaketime: run scripts/prerequisites")
+	}
+	return paths[0]
+}
