@@ -133,7 +133,10 @@ func (h *Host) Run(ctx context.Context, env []string, argv ...string) (Result, e
 	var stdout, stderr bytes.Buffer
 	cmd := h.Command(ctx, env, argv...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	if err := h.lab.start(cmd); err != nil {
+		return Result{}, fmt.Errorf("start %s on %s: %w", filepath.Base(argv[0]), h.Name, err)
+	}
+	err := cmd.Wait()
 	r := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
 	var exit *exec.ExitError
 	if ctx.Err() != nil {
@@ -184,7 +187,7 @@ func (h *Host) Start(name string, env []string, argv ...string) (*Daemon, error)
 	// at them.
 	cmd := h.Command(context.WithoutCancel(h.lab.t.Context()), env, argv...)
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	if err := h.lab.start(cmd); err != nil {
 		return nil, fmt.Errorf("start %s on %s: %w", name, h.Name, err)
 	}
 	d := &Daemon{Log: path, host: h, cmd: cmd, done: make(chan struct{})}

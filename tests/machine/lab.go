@@ -31,6 +31,8 @@ type Lab struct {
 	cred    *credential
 	hosts   map[string]*Host
 	once    sync.Once
+	ending  sync.RWMutex // held while a program is started
+	ended   bool
 	ipcMu   sync.Mutex
 	leaked  leftovers
 	cleanup []func()
@@ -205,6 +207,9 @@ func (l *Lab) saveLogs(to string) {
 // tearDown ends every process of the laboratory and removes what it made.
 // Errors are reported and do not stop it.
 func (l *Lab) tearDown() {
+	l.ending.Lock()
+	l.ended = true
+	l.ending.Unlock()
 	for _, h := range l.hosts {
 		if err := h.killAll(); err != nil {
 			l.t.Errorf("tear down %s: %v", h.Name, err)
@@ -225,6 +230,20 @@ func (l *Lab) tearDown() {
 	for _, f := range l.cleanup {
 		f()
 	}
+}
+
+// errEnded says that the laboratory is being torn down.
+var errEnded = errors.New("the laboratory has ended")
+
+// start starts a program of a host, unless the laboratory is being torn down:
+// those who break things may still be at it when the test is interrupted.
+func (l *Lab) start(cmd *exec.Cmd) error {
+	l.ending.RLock()
+	defer l.ending.RUnlock()
+	if l.ended {
+		return errEnded
+	}
+	return cmd.Start()
 }
 
 // run executes a program of the system, as ourselves.
