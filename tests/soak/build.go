@@ -2,7 +2,9 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -92,6 +94,14 @@ func (n *nemesis) keepLogs() error {
 			return err
 		}
 		if err := os.CopyFS(to, os.DirFS(filepath.Join(node.Dir, "log"))); err != nil {
+			return err
+		}
+		server := filepath.Join(node.Dir, "share", "autoctl", node.PGDATA(), "postgresql.log")
+		content, err := os.ReadFile(server)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := errors.Join(err, os.WriteFile(filepath.Join(to, "postgresql.log"), content, 0o644)); err != nil {
 			return err
 		}
 	}

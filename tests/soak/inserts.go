@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/autoctl/autoctl/tests/cluster"
@@ -31,7 +30,6 @@ type inserts struct {
 	offset   time.Duration // of its clock from the report's
 	w        *ledger.Writer
 	c        *cluster.Cluster
-	wrong    atomic.Int64
 }
 
 // synchronous lists the settings that are tried, and whether P1 covers them.

@@ -43,6 +43,7 @@ func linearizable(history []operation) porcupine.CheckResult {
 			seen[op.value] = true
 		case opSwap:
 			seen[op.old] = true
+		default:
 		}
 	}
 	var ops []porcupine.Operation

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,10 +79,8 @@ func (n *nemesis) targets(p planned) (*injection, func(), bool) {
 		claims = append(claims, "network "+min(x.Host, x.other.Name)+" "+max(x.Host, x.other.Name))
 		x.Detail = x.Host + " and " + x.other.Name
 	}
-	for _, claim := range claims {
-		if n.taken(claim) {
-			return nil, nil, false
-		}
+	if slices.ContainsFunc(claims, n.taken) {
+		return nil, nil, false
 	}
 	for _, claim := range claims {
 		n.claims[claim] = true
@@ -116,12 +115,7 @@ func (n *nemesis) free(k *kind, name string) bool {
 	if k.needs != nil && !k.needs(n, name) {
 		return false
 	}
-	for _, claim := range k.claims(name) {
-		if n.taken(claim) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(k.claims(name), n.taken)
 }
 
 // taken reports whether a claim, or one that includes it or is included in it,

@@ -147,6 +147,7 @@ func (r *register) perform(ctx context.Context, c *client, op *operation) bool {
 		op.value, _ = number(results[0])
 	case opSwap:
 		op.swapped = results[0].CommandTag.RowsAffected() > 0
+	default:
 	}
 	return true
 }

@@ -156,13 +156,6 @@ func (r *recorder) anomaly(promise, what, picture string) {
 	r.edit(func(rep *Report) { rep.Anomalies = append(rep.Anomalies, Anomaly{at, promise, what, picture}) })
 }
 
-// clean reports whether nothing forbidden was seen so far.
-func (r *recorder) clean() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.report.Anomalies) == 0
-}
-
 // perFault sums faults up by kind and by the role of their host.
 func perFault(faults []*Fault) []PerFault {
 	type key struct{ kind, role string }

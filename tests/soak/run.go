@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -134,18 +135,21 @@ func (r *run) serves(ctx context.Context) {
 func (r *run) summary(b Burst) string {
 	r.n.rec.mu.Lock()
 	defer r.n.rec.mu.Unlock()
-	text := ""
+	var text strings.Builder
 	for _, f := range r.n.rec.report.Faults {
 		if f.Burst != b.Number {
 			continue
 		}
-		text += fmt.Sprintf("%s %s (%s) %.1f s", f.Kind, f.Host, f.Role, f.End-f.Begin)
+		fmt.Fprintf(&text, "%s %s (%s) %.1f s", f.Kind, f.Host, f.Role, f.End-f.Begin)
 		if f.Skipped != "" {
-			text += " skipped"
+			text.WriteString(" skipped")
 		}
-		text += ", "
+		text.WriteString(", ")
 	}
-	return text + fmt.Sprintf("whole after %.1f s", b.Whole-b.Healed)
+	if b.Whole == 0 {
+		return text.String() + "not whole in time"
+	}
+	return text.String() + fmt.Sprintf("whole after %.1f s", b.Whole-b.Healed)
 }
 
 // check holds what clients were told against what the primary has.

@@ -37,6 +37,7 @@ func TestSoak(t *testing.T) {
 
 // torment is the run itself.
 func torment(t *testing.T, o options, rec *recorder) {
+	t.Helper()
 	n := build(t, o, rec)
 	rec.restart()
 	r := start(t, n)

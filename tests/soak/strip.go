@@ -46,7 +46,7 @@ func drawStrip(rep *Report, from float64) template.HTML {
 	}
 	s.marks(height)
 	s.b.WriteString("</svg>")
-	return template.HTML(s.b.String()) //nolint:gosec // every text in it is escaped by title and label
+	return template.HTML(s.b.String()) // every text in it is escaped
 }
 
 // x is the place of a time, kept within the strip.
