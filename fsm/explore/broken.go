@@ -16,7 +16,8 @@ const (
 	sameTimeline                      // two promotions may create the same timeline, and leave no trace of their beginning
 	anyOrder                          // a keeper obeys whatever goal arrives, older epochs and incarnations too
 	forgetful                         // a keeper reports before its memory is on disk
-	keepGeneration                    // data keeps its generation when it is rewound or replaced; alone it breaks no promise, see below
+	keepGeneration                    // data keeps its generation when it is rewound or replaced
+	trusting                          // a restored monitor goes on as if its memory were current
 	twoNames                          // a standby that reconnects is counted beside its own connection that is left over
 )
 
@@ -35,9 +36,7 @@ func (w *World) obeyed(h *host, goal fsm.Goal) (fsm.Memory, bool) {
 	return m, m.Goal.Stamp != older
 }
 
-// work marks the beginning of work on the data in the keeper's memory. That a generation which stays loses a commit was never found: what
-// replaces data in this world comes from the ruler of its time, which holds all that was acknowledged, and is used soon. The generation
-// guards against an older copy, or data from elsewhere (S10).
+// work marks the beginning of work on the data in the keeper's memory.
 func (w *World) work(h *host, begin func(*fsm.Memory)) {
 	generation := h.mem.Generation
 	h.remember(begin)

@@ -88,7 +88,7 @@ func (c *canon) gen(n fsm.NodeID, g uint64) {
 		c.byte(none)
 		return
 	}
-	c.byte(byte(c.generation[n-1] - g))
+	c.byte(byte(c.generation[at(n)] - g))
 }
 
 // log writes the part of a log that not all others hold.
@@ -150,7 +150,7 @@ func (c *canon) encode(w *World) uint64 {
 	c.reset()
 	c.frame = w.frame()
 	c.refs = w.group.Record
-	c.byte(w.cutMonitor, w.cutPeers)
+	c.byte(w.network.up, w.network.down, byte(w.network.peers), byte(w.network.peers>>8), byte(w.network.peers>>16), byte(w.network.peers>>24))
 	for i, name := range c.commits {
 		if name != 0 {
 			c.byte(name)
@@ -162,16 +162,19 @@ func (c *canon) encode(w *World) uint64 {
 	} else {
 		c.byte(none)
 	}
-	for e := range w.reigns {
-		if c.reigns&(1<<e) != 0 {
-			c.epochOf(uint64(e))
-			c.log(w.reigns[e])
+	for _, r := range w.reigns {
+		if c.reigns&(1<<r.epoch) != 0 {
+			c.epochOf(r.epoch)
+			c.log(r.log)
 		}
 	}
 	for i := range w.n {
 		c.host(w, i)
 	}
 	c.group(w)
+	if w.backup != nil || w.restored {
+		c.past(w)
+	}
 	return hash(c.buf)
 }
 
@@ -187,18 +190,21 @@ func (c *canon) host(w *World, n int) {
 	c.status(h.status)
 	gate, drains := h.files.gate || h.loaded.gate, h.mem.Goal.State.Drains()
 	c.bool(h.clean, h.ruled, h.down, h.frozen, h.runs, h.read && !h.runs, h.fresh, h.stuck, h.silent, h.late != nil)
+	if w.opt.Every {
+		c.rare(w, h)
+	}
 	c.bool(gate && h.started, gate && h.patience, drains && h.checked, drains && h.deadline)
 	c.byte(byte(h.rcv), h.crashes)
 	if h.running() {
 		c.files(h.loaded)
-		c.byte(byte(h.force.k), h.force.members)
+		c.byte(byte(h.force.k), byte(h.force.members), byte(h.force.members>>8))
 		if gate || c.waiting {
 			c.byte(byte(max(h.own-c.base, 0)))
 		}
-		c.bool(h.lost[:]...)
+		c.bool(h.lost[:w.n]...)
 	}
 	if w.waits(n, h.log.len()) {
-		for _, k := range h.known { // nobody else waits for an answer
+		for _, k := range h.known[:w.n] { // nobody else waits for an answer
 			c.byte(byte(max(int(k)-c.base, 0)))
 		}
 	}
@@ -209,6 +215,22 @@ func (c *canon) host(w *World, n int) {
 	c.bool(h.mem.Goal.Stamp == goal)
 	if h.late != nil {
 		c.report(w, h.late, goal)
+	}
+}
+
+// rare writes what the rarer faults leave.
+func (c *canon) rare(w *World, h *host) {
+	c.bool(h.dozes, h.left, h.full, h.weary, h.held != nil, h.begun != nil)
+	c.byte(byte(h.hung), byte(h.mem.Node))
+	if h.held != nil {
+		c.goal(w, h.held)
+		c.byte(byte(h.held.Compare(h.mem.Goal.Stamp) + 1))
+	}
+	if h.begun != nil {
+		c.str(string(h.begun.Kind))
+		if h.begun.Files != nil {
+			c.files(filesOf(*h.begun.Files))
+		}
 	}
 }
 
@@ -224,7 +246,7 @@ func (c *canon) remains(w *World, h *host) {
 	case w.opt.breaks(sameTimeline):
 		c.epochOf(h.reign)
 	case w.opt.breaks(twoNames):
-		for _, k := range h.twin {
+		for _, k := range h.twin[:w.n] {
 			c.byte(byte(max(int(k)-c.base, 0)))
 		}
 	}
@@ -232,7 +254,7 @@ func (c *canon) remains(w *World, h *host) {
 
 func (c *canon) files(f files) {
 	c.bool(f.standby, f.gate)
-	c.byte(byte(f.up), byte(f.k), f.members)
+	c.byte(byte(f.up), byte(f.k), byte(f.members), byte(f.members>>8))
 }
 
 func (c *canon) status(s fsm.ServerStatus) {

@@ -57,7 +57,7 @@ func (c *canon) node(w *World, n *fsm.Node) {
 // least writes the lowest generation that is wanted of a node's data: how much is missing.
 func (c *canon) least(n fsm.NodeID, g uint64) {
 	c.bool(g > 0)
-	c.byte(byte(max(g, c.generation[n-1]) - c.generation[n-1]))
+	c.byte(byte(max(g, c.generation[at(n)]) - c.generation[at(n)]))
 }
 
 func (c *canon) goal(w *World, g *fsm.Goal) {

@@ -20,7 +20,10 @@ func (w *World) explained(served string) string {
 		return ""
 	}
 	for _, what := range e.WhatIf {
-		after := w.without(int(what.Node) - 1)
+		if w.away(at(what.Node), what.Node) {
+			continue
+		}
+		after := w.without(at(what.Node))
 		if why := after.foretold(w, what.Text); why != "" {
 			return fmt.Sprintf("explain says of the loss of %s: %s; but %s", what.Name, what.Text, why)
 		}
@@ -39,7 +42,9 @@ func (w *World) without(n int) *World {
 		if c.encode(&after) != h {
 			continue
 		}
-		after.silence(n)
+		if after.silence(n, false) { // an election's own patience begins after that
+			continue
+		}
 		after.pass()
 		if c.encode(&after) == h {
 			break

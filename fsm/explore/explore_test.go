@@ -110,16 +110,18 @@ func upTo(limit int) func(Options) Result {
 // all searches until no new state is left.
 var all = upTo(1 << 30)
 
+// walks are so many random walks of groups of so many nodes.
+func walks(count int) func(Options) Result {
+	return func(o Options) Result { return Walks(firstSeed, scale(count), o) }
+}
+
+// firstSeed is that of the first walk of the minute's version.
+const firstSeed = 1
+
 // searches are the minute's version, chosen by what they reach and not by time. Those that run all end when no new state is left.
 func searches() []search {
-	walks := func(count, length int) func(Options) Result {
-		return func(o Options) Result { return Walks(o, 1, scale(count), length) }
-	}
 	late := bounds(2, 2, 2, 2, 1, 0)
 	late.Prompt = false
-	walk := Options{Nodes: 2, Faults: 8, Commits: 4, Promotions: 8, Commands: 3, AllCommands: true, Heal: true}
-	walk3 := walk
-	walk3.Nodes = 3
 	return []search{
 		{"two", bounds(2, 3, 3, 2, 2, 1), all},
 		{"two-faults-at-once", ordered(bounds(2, 2, 1, 2, 0, 0)), all},
@@ -127,8 +129,10 @@ func searches() []search {
 		{"two-late", late, upTo(5000)},
 		{"three", ordered(bounds(3, 2, 2, 2, 0, 1)), all},
 		{"three-at-once", bounds(3, 2, 2, 2, 1, 0), upTo(5000)},
-		{"walks-two", walk, walks(800, 120)},
-		{"walks-three", walk3, walks(800, 160)},
+		{"walks-two", Options{Nodes: 2}, walks(300)},
+		{"walks-three", Options{Nodes: 3}, walks(250)},
+		{"walks-four", Options{Nodes: 4}, walks(150)},
+		{"walks-five", Options{Nodes: 5}, walks(100)},
 	}
 }
 
@@ -150,7 +154,7 @@ func scale(n int) int {
 	return n
 }
 
-// TestExploreLong searches for AUTOCTL_EXPLORE: what is deep until no new state is left, then in walks from ever new seeds; what they
+// TestExploreLong searches for AUTOCTL_EXPLORE: for two thirds of it what is deep, until no new state is left, then in walks from ever new seeds; what they
 // find names its seed.
 func TestExploreLong(t *testing.T) {
 	limit, err := time.ParseDuration(os.Getenv("AUTOCTL_EXPLORE"))
@@ -158,6 +162,12 @@ func TestExploreLong(t *testing.T) {
 		t.Skip("AUTOCTL_EXPLORE says for how long to search, such as 30m")
 	}
 	end := time.Now().Add(limit)
+	t.Run("deep", func(t *testing.T) { searchDeep(t, time.Now().Add(limit*2/3)) })
+	t.Run("walks", func(t *testing.T) { walkUntil(t, end) })
+}
+
+func searchDeep(t *testing.T, end time.Time) {
+	t.Helper()
 	for _, s := range deep() {
 		if time.Now().After(end) {
 			return
@@ -166,16 +176,29 @@ func TestExploreLong(t *testing.T) {
 		began := time.Now()
 		judge(t, s.name, s.options, began, s.run(s.options))
 	}
-	states := 0
-	for seed := uint64(time.Now().Unix()); time.Now().Before(end); seed++ {
-		for nodes := 2; nodes <= maxNodes; nodes++ {
-			o := Options{Nodes: nodes, NumberSync: int(seed % 3 % uint64(nodes)), Faults: 3 + int(seed%8), Commits: 6, Promotions: 10, Commands: int(seed % 5), AllCommands: true, Heal: true}
-			r := Walks(o, seed, 1000, 100+int(seed%200))
-			states += r.States
-			if r.Violation != "" {
-				t.Fatalf("seed %d, %d nodes: %s\n%s", seed, nodes, r.Violation, r.Story)
-			}
+}
+
+func walkUntil(t *testing.T, end time.Time) {
+	t.Helper()
+	const batch = 500
+	steps, walked, first, began := 0, uint64(0), uint64(time.Now().Unix())<<20, time.Now()
+	for ; time.Now().Before(end); walked += batch {
+		r := Walks(first+walked, batch, Options{})
+		steps += r.States
+		if r.Violation != "" {
+			t.Fatalf("%s\n%s\nAUTOCTL_SEED=SEED go test -v -run ExploreSeed ./fsm/explore walks it again", r.Violation, r.Story)
 		}
 	}
-	t.Logf("%d steps of random walks", states)
+	t.Logf("walks: %d random walks from seed %d on, %d steps, in %v", walked, first, steps, time.Since(began).Round(time.Second))
+}
+
+// TestExploreSeed walks the random walk of AUTOCTL_SEED once more; AUTOCTL_NODES is the size of the group where it was not drawn.
+func TestExploreSeed(t *testing.T) {
+	seed, err := strconv.ParseUint(os.Getenv("AUTOCTL_SEED"), 10, 64)
+	if err != nil {
+		t.Skip("AUTOCTL_SEED says which walk")
+	}
+	nodes, _ := strconv.Atoi(os.Getenv("AUTOCTL_NODES"))
+	o := Options{Nodes: nodes}
+	judge(t, "seed", o, time.Now(), Walk(seed, o))
 }

@@ -3,6 +3,33 @@ package explore
 import "github.com/autoctl/autoctl/fsm"
 
 func (w *World) applyFault(k kind, a, b int) bool {
+	switch k {
+	case evCut:
+		return w.cut(a, b)
+	case evCutOne:
+		return w.network.cut(a, b)
+	case evMonitor:
+		w.restartMonitor(b == 1)
+		return true
+	case evRestore:
+		return w.restore(b)
+	case evReplace:
+		return w.replace()
+	case evSlow:
+		return w.speaks(a) && w.silence(a, true)
+	case evStale:
+		return w.repeat(a, w.hosts[a].prior)
+	case evDelay, evHold:
+		return w.delay(k, a)
+	case evFreeze, evDoze, evHang, evFull:
+		return w.stand(k, a, hang(b))
+	default:
+		return w.fail(k, a)
+	}
+}
+
+// fail ends what ran on a node, or takes its data.
+func (w *World) fail(k kind, a int) bool {
 	h := &w.hosts[a]
 	switch k {
 	case evKill:
@@ -16,57 +43,136 @@ func (w *World) applyFault(k kind, a, b int) bool {
 		}
 		w.off(a)
 	case evKeeper:
-		if h.down || h.frozen || !h.fresh && h.crashes == 0 && !h.checked && !h.deadline && !h.patience {
+		if !h.goes() || h.left || !h.dozes && !h.fresh && h.crashes == 0 && !h.checked && !h.deadline && !h.patience {
 			return false
 		}
 		w.forget(h)
 		h.fresh, h.crashes, h.checked, h.deadline, h.stuck, h.silent = false, 0, false, false, false, false
-	case evCut:
-		return w.cut(a, b)
-	case evMonitor:
-		w.restartMonitor(b == 1)
-	case evDelay:
-		if h.late != nil || h.down || !w.hears(a) {
-			return false
-		}
-		r := w.report(a)
-		h.late = &r
+		h.dozes, h.begun = false, nil
 	case evMid:
-		return !h.down && !h.frozen && w.interrupt(a)
-	case evDisk:
+		return h.attends() && w.interrupt(a)
+	default: // evDisk
 		if w.diskLost || h.log == "" {
 			return false
 		}
 		w.halt(a, fsm.ServerAbsent)
 		w.diskLost, w.excused, h.log, h.control, h.clean = true, true, "", 0, false
-	case evStale:
-		return w.repeat(a)
-	case evFreeze:
-		ok := !h.down && !h.frozen
-		h.frozen = true
-		return ok
-	default: // evSlow
-		return w.hears(a) && w.silence(a)
+		h.status = fsm.ServerAbsent
 	}
 	return true
 }
 
-// thaw lets a frozen host go on.
-func (w *World) thaw(n int) {
-	h := &w.hosts[n]
-	h.frozen = false
-	for i := range w.n { // what still streams is seen to stream again
-		if up := int(w.hosts[i].rcv); w.streaming(i) && (i == n || up == n) {
-			w.hosts[up].lost[i] = false
+// delay catches what a keeper says, or what it is about to be told.
+func (w *World) delay(k kind, a int) bool {
+	h := &w.hosts[a]
+	if k == evDelay {
+		if h.late != nil || !w.speaks(a) {
+			return false
 		}
+		r := w.report(a)
+		h.late = &r
+		return true
 	}
+	node, ok := w.peek(a)
+	if h.held != nil || !ok || !w.listens(a) || node.Goal.State == fsm.StateInit || node.Goal.Compare(h.mem.Goal.Stamp) <= 0 {
+		return false
+	}
+	goal := node.Goal
+	h.held = &goal
+	return true
+}
+
+// stand has something on a node stand still.
+func (w *World) stand(k kind, a int, how hang) bool {
+	h := &w.hosts[a]
+	was := *h
+	if !h.goes() {
+		return false
+	}
+	switch k {
+	case evFreeze:
+		h.frozen = true
+		if w.opt.Every {
+			w.interruptPlan(a)
+		}
+	case evDoze:
+		if !h.attends() {
+			return false
+		}
+		w.interruptPlan(a)
+		h.dozes = true
+	case evHang:
+		if !h.running() || h.hung != awake {
+			return false
+		}
+		h.hung = how
+	default: // evFull
+		h.full = true
+	}
+	return was.frozen != h.frozen || was.dozes != h.dozes || was.hung != h.hung || was.full != h.full
+}
+
+// interruptPlan freezes a keeper between a decision and the deed.
+func (w *World) interruptPlan(n int) {
+	h := &w.hosts[n]
+	h.begun = nil
+	if plan := w.plan(n); !h.left && len(plan) > 0 && plan[0].Kind != fsm.StepWait && plan[0].Kind != fsm.StepRefuse {
+		h.begun = &plan[0]
+	}
+}
+
+// resume has a keeper do what it had begun.
+func (w *World) resume(n int) {
+	h := &w.hosts[n]
+	s := h.begun
+	h.begun = nil
+	if s != nil && h.attends() {
+		w.do(n, *s)
+	}
+}
+
+// thaw lets a frozen host go on.
+func (w *World) thaw(n int) bool {
+	h := &w.hosts[n]
+	if !h.frozen {
+		return false
+	}
+	h.frozen = false
+	w.seen(n)
+	w.resume(n)
+	return true
+}
+
+// wake lets a frozen keeper go on.
+func (w *World) wake(n int) bool {
+	h := &w.hosts[n]
+	if !h.dozes || !h.goes() {
+		return false
+	}
+	h.dozes = false
+	w.resume(n)
+	return true
+}
+
+// goOn lets a hung server go on: what waited for it happens now.
+func (w *World) goOn(n int) bool {
+	h := &w.hosts[n]
+	if h.hung == awake || !h.goes() {
+		return false
+	}
+	h.hung, h.weary = awake, false
+	if h.running() && !h.sameLoaded() {
+		h.reload()
+	}
+	w.seen(n)
+	return true
 }
 
 // off turns a host off.
 func (w *World) off(n int) {
 	h := &w.hosts[n]
 	w.halt(n, fsm.ServerStopped)
-	h.down, h.frozen, h.rcv = true, false, -1
+	h.down, h.frozen, h.dozes, h.begun, h.rcv = true, false, false, nil, -1
 	h.crashes, h.checked, h.deadline, h.stuck, h.silent = 0, false, false, false, false
 	w.forget(h)
 	if w.opt.breaks(staleConf) {
@@ -108,24 +214,6 @@ func (w *World) interrupt(n int) bool {
 		return false
 	}
 	w.off(n)
-	return true
-}
-
-func (w *World) cut(a, b int) bool {
-	if b < 0 {
-		ok := w.cutMonitor&(1<<a) == 0
-		w.cutMonitor |= 1 << a
-		return ok
-	}
-	if w.cutPeers&pair(a, b) != 0 {
-		return false
-	}
-	w.cutPeers |= pair(a, b)
-	for _, i := range []int{a, b} {
-		if other := a + b - i; int(w.hosts[i].rcv) == other {
-			w.hosts[i].rcv = -1
-		}
-	}
 	return true
 }
 

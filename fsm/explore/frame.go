@@ -1,7 +1,6 @@
 package explore
 
 import (
-	"math/bits"
 	"slices"
 
 	"github.com/autoctl/autoctl/fsm"
@@ -16,7 +15,7 @@ type frame struct {
 	base       int // records that every log holds; the last of them stays in sight
 	generation [maxNodes]uint64
 	commits    []byte // what to call each commit; 0 for one that nobody will ask for
-	reigns     uint16 // epochs whose ruler may still be compared
+	reigns     uint64 // epochs whose ruler may still be compared
 	oldest     uint64 // the oldest epoch in which anybody can still acknowledge
 	waiting    bool   // a client waits for a commit
 	past       uint64 // timelines of the records that every log holds, a bit each
@@ -33,7 +32,7 @@ func (w *World) frame() frame {
 		f.generation[i] = h.mem.Generation
 		for _, log := range []wal{h.log, h.copied} {
 			if log != "" {
-				f.oldest = min(f.oldest, w.group.Orders.Epoch(log.timeline()))
+				f.oldest = min(f.oldest, w.made.Epoch(log.timeline()))
 			}
 		}
 	}
@@ -45,35 +44,35 @@ func (w *World) frame() frame {
 
 // rivals returns the epochs whose ruler's log may still be looked at: those after one in which somebody can acknowledge a commit,
 // and those in which somebody may yet be promoted.
-func (w *World) rivals(oldest uint64) uint16 {
-	var set uint16
-	for e := oldest + 1; e < maxEpochs; e++ {
-		set |= 1 << e
-	}
+func (w *World) rivals(oldest uint64) uint64 {
+	var promised, set uint64
 	for i := range w.n {
 		h := &w.hosts[i]
-		set |= w.promises(h, &h.mem.Goal)
+		promised |= promises(h, &h.mem.Goal)
 		if s := h.mem.Serving; s != nil {
-			set |= w.promises(h, s)
+			promised |= promises(h, s)
+		}
+		if h.held != nil {
+			promised |= promises(h, h.held)
 		}
 		if node, ok := w.peek(i); ok {
-			set |= w.promises(h, &node.Goal)
+			promised |= promises(h, &node.Goal)
 		}
 	}
-	for e := range w.reigns {
-		if w.reigns[e] == "" {
-			set &^= 1 << e
+	for _, r := range w.reigns {
+		if r.epoch > oldest || promised&(1<<r.epoch) != 0 {
+			set |= 1 << r.epoch
 		}
 	}
 	return set
 }
 
 // promises is the epoch of the promotion that a goal orders and the node has not made.
-func (w *World) promises(h *host, g *fsm.Goal) uint16 {
+func promises(h *host, g *fsm.Goal) uint64 {
 	if g.Timeline == 0 || h.log != "" && h.log.timeline() == g.Timeline {
 		return 0
 	}
-	return 1 << w.group.Orders.Epoch(g.Timeline)
+	return 1 << g.Orders.Epoch(g.Timeline)
 }
 
 // findBase finds the records that every log in the world holds, and that nobody waits for.
@@ -97,8 +96,10 @@ func (w *World) findBase(f *frame) {
 		each(w.hosts[i].log)
 		each(w.hosts[i].copied)
 	}
-	for set := f.reigns; set != 0; set &= set - 1 {
-		each(w.reigns[bits.TrailingZeros16(set)])
+	for _, r := range w.reigns {
+		if f.reigns&(1<<r.epoch) != 0 {
+			each(r.log)
+		}
 	}
 	end := 0
 	for end < common.len() && (common.commit(end) == 0 || w.acked[common.commit(end)] != 0 || !w.awaited(common.commit(end))) {

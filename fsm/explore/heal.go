@@ -2,6 +2,7 @@ package explore
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/autoctl/autoctl/fsm"
@@ -83,6 +84,10 @@ func (r *healer) check(from *World, c *canon, each func(*World, string)) string 
 
 // rest judges a world in which nothing happens any more.
 func (r *healer) rest(w *World, path []uint64) string {
+	if w.deserted() {
+		r.learn(path)
+		return ""
+	}
 	why := w.served()
 	if wrong := w.explained(why); wrong != "" {
 		return wrong
@@ -115,11 +120,24 @@ func (w *World) human() bool {
 
 // healAll ends all faults.
 func (w *World) healAll() {
-	w.faults, w.commands, w.cutMonitor, w.cutPeers = 0, 0, 0, 0
+	w.faults, w.commands, w.backup, w.network = 0, 0, nil, network{}
 	for i := range w.n {
-		w.hosts[i].down = false
+		h := &w.hosts[i]
+		h.down, h.full, h.late, h.held = false, false, nil, nil
 		w.thaw(i)
-		w.hosts[i].late = nil
+		w.wake(i)
+		w.goOn(i)
+	}
+	for i := range w.n {
+		w.seen(i)
+		h := &w.hosts[i]
+		if _, known := w.peek(i); !known && !h.mem.Released && h.mem.Goal.State != fsm.StateDropped && !w.dropped(h.mem.Node) {
+			w.adopt(i) // by an operator
+		}
+	}
+	if w.group.Paused {
+		w.group.Paused = false
+		w.react()
 	}
 }
 
@@ -156,8 +174,8 @@ func (w *World) pass() {
 
 // served says what is wrong with a group at rest; "" for nothing.
 func (w *World) served() string {
-	if len(w.group.Nodes) == 0 {
-		return "" // every node was dropped
+	if w.deserted() {
+		return ""
 	}
 	ruler := -1
 	for i := range w.n {
@@ -179,8 +197,8 @@ func (w *World) served() string {
 	}
 	followers := 0
 	for i := range w.group.Nodes {
-		n := int(w.group.Nodes[i].ID) - 1
-		if n == ruler || w.group.Nodes[i].Maintenance {
+		n := at(w.group.Nodes[i].ID)
+		if n == ruler || w.group.Nodes[i].Maintenance || w.away(n, w.group.Nodes[i].ID) {
 			continue
 		}
 		if w.group.Nodes[i].Quorum {
@@ -192,6 +210,14 @@ func (w *World) served() string {
 	}
 	return w.protected(ruler, followers)
 }
+
+// deserted reports whether every node was dropped.
+func (w *World) deserted() bool {
+	return !slices.ContainsFunc(w.group.Nodes, func(n fsm.Node) bool { return !n.Dropping && !w.away(at(n.ID), n.ID) })
+}
+
+// away reports whether a row of the monitor stands for nobody: that node has left, or is another by now.
+func (w *World) away(n int, id fsm.NodeID) bool { return w.hosts[n].left || w.hosts[n].mem.Node != id }
 
 func (w *World) inStep(ruler, n int, goal fsm.State) string {
 	switch {

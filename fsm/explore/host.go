@@ -5,7 +5,7 @@ import (
 )
 
 // maxNodes is the largest group that a world holds.
-const maxNodes = 3
+const maxNodes = 5
 
 // systemID is the group's system identifier.
 const systemID = 42
@@ -13,20 +13,20 @@ const systemID = 42
 // files is what the node's configuration files say, as far as PostgreSQL's behaviour depends on it.
 type files struct {
 	standby, gate bool
-	up            int8  // index of the upstream, -1 for none
-	k             int8  // -1 for the set that cannot be satisfied
-	members       uint8 // bit by index
+	up            int8   // index of the upstream, -1 for none
+	k             int8   // -1 for the set that cannot be satisfied
+	members       uint16 // bit by id
 }
 
 func filesOf(f fsm.Files) files {
 	out := files{standby: f.Standby, gate: f.Gate, up: -1, k: -1}
 	if f.Upstream != nil {
-		out.up = int8(f.Upstream.Node) - 1
+		out.up = int8(at(f.Upstream.Node))
 	}
 	if c := f.Configuration; c != nil {
 		out.k = int8(c.K)
 		for _, m := range c.Members {
-			out.members |= 1 << (m.Node - 1)
+			out.members |= bit(m.Node)
 		}
 	}
 	return out
@@ -36,7 +36,7 @@ func filesOf(f fsm.Files) files {
 // and the new one (S1, S2), the least k with any subset of all members. k is closed while no set that can be met is among them.
 type force struct {
 	k       int8
-	members uint8
+	members uint16
 }
 
 const closed = 127
@@ -64,6 +64,10 @@ type host struct {
 	// The host and the server.
 	down    bool // the host is off
 	frozen  bool // its processes stand still
+	dozes   bool // its keeper alone stands still
+	left    bool // its keeper has left the group, and ended
+	full    bool // the disk takes no state file
+	hung    hang // what of the server stands still
 	status  fsm.ServerStatus
 	runs    bool // out of recovery
 	loaded  files
@@ -76,17 +80,36 @@ type host struct {
 	twin    [maxNodes]uint8 // the same of connections that are left over, for twoNames
 	reign   uint64          // the epoch of its promotion where the timeline does not tell, for sameTimeline
 	prior   *fsm.Goal       // the goal before the present one, which a message may bring once more
+	held    *fsm.Goal       // a goal on its way that a delay has caught
+	begun   *fsm.Step       // what the keeper was about to do when it was frozen
 	// What the keeper holds in memory only.
 	fresh   bool // the monitor has confirmed the goal
 	crashes uint8
 	checked bool // a checkpoint asked for by the present goal has ended
 	// Timers that have ended.
-	patience, deadline, stuck bool
-	lost                      [maxNodes]bool
-	silent                    bool // asked the upstream in vain
+	patience, deadline, stuck, weary bool
+	lost                             [maxNodes]bool
+	silent                           bool // asked the upstream in vain
 	// late is a report on its way that a delay has caught.
 	late *fsm.Report
 }
+
+// hang is what of a server stands still.
+type hang uint8
+
+// The kinds: the postmaster alone, so that who is connected goes on; all processes; all that waits for the disk of the data.
+const (
+	awake hang = iota
+	hungPostmaster
+	hungServer
+	hungStorage
+)
+
+// answers reports whether the server lets anybody in.
+func (h *host) answers() bool { return h.running() && h.hung != hungPostmaster && h.hung != hungServer }
+
+// works reports whether the server's processes go on at all.
+func (h *host) works() bool { return h.running() && h.hung != hungServer }
 
 // goes reports whether the host is on and not frozen.
 func (h *host) goes() bool    { return !h.down && !h.frozen }
@@ -115,19 +138,27 @@ func (w *World) facts(n int) fsm.Facts {
 	f.Data = h.dataFacts()
 	f.Copy = fsm.CopyFacts{Complete: h.copied != "", Room: true}
 	f.Server = fsm.ServerFacts{Status: h.status, Crashes: int(h.crashes), Checkpointed: h.checked}
-	if h.running() {
+	switch {
+	case h.answers():
 		h.serverFacts(&f.Server)
-		f.Server.Streaming = w.streaming(n) && h.mem.Goal.Upstream != nil && int(h.mem.Goal.Upstream.Node)-1 == int(h.rcv)
+		f.Server.Streaming = w.streaming(n) && h.mem.Goal.Upstream != nil && at(h.mem.Goal.Upstream.Node) == int(h.rcv)
 		f.Server.Confirmed = h.serves() && w.confirmed(n)
+	case h.running():
+		f.Server.Status = fsm.ServerHung
+		if h.weary {
+			f.Server.HungMS = long
+		}
 	}
 	if h.status != fsm.ServerRunning && h.deadline {
-		f.Server.DrainedMS = 1 << 40
+		f.Server.DrainedMS = long
 	}
 	if h.stuck && !f.Server.Streaming {
-		f.Server.StuckMS = 1 << 40
+		f.Server.StuckMS = long
 	}
 	f.Files.Gate = h.files.gate
-	f.Files.Following = fsm.NodeID(h.files.up + 1)
+	if h.files.up >= 0 {
+		f.Files.Following = w.hosts[h.files.up].mem.Node
+	}
 	w.upstreamFacts(n, &f)
 	want := filesOf(fsm.Wanted(h.mem.Goal, f))
 	f.Files.Written = want == h.files
@@ -172,8 +203,8 @@ func (w *World) upstreamFacts(n int, f *fsm.Facts) {
 	if up == nil {
 		return
 	}
-	u := int(up.Node) - 1
-	if u < 0 || u >= w.n || !w.linked(n, u) || !w.hosts[u].running() {
+	u := at(up.Node)
+	if up.Node == 0 || u >= w.n || !w.linked(n, u) || !w.hosts[u].answers() {
 		f.Silent = w.hosts[n].silent
 		return
 	}
@@ -183,10 +214,15 @@ func (w *World) upstreamFacts(n int, f *fsm.Facts) {
 	}
 }
 
-// streaming reports whether the WAL receiver of n is connected to a server that could send.
+// streaming reports whether the WAL receiver of n is connected to a server that could send, and that it could answer.
 func (w *World) streaming(n int) bool {
+	return w.connected(n) && w.linked(n, int(w.hosts[n].rcv))
+}
+
+// connected reports whether the WAL receiver of n has a walsender at the other end, and both go on, whatever comes through between them.
+func (w *World) connected(n int) bool {
 	h := &w.hosts[n]
-	return h.running() && !h.runs && h.rcv >= 0 && w.linked(n, int(h.rcv)) && w.hosts[h.rcv].running()
+	return h.works() && !h.runs && h.rcv >= 0 && h.goes() && w.hosts[h.rcv].works() && w.hosts[h.rcv].goes()
 }
 
 // confirmed reports whether the crash gate may be lifted.
@@ -200,7 +236,7 @@ func (w *World) holders(n int, set files, records int) int {
 	count := 0
 	for i := range w.n {
 		h := &w.hosts[i]
-		if i != n && set.members&(1<<i) != 0 && w.streaming(i) && int(h.rcv) == n && h.log.len() >= records {
+		if i != n && set.members&bit(h.mem.Node) != 0 && w.streaming(i) && int(h.rcv) == n && h.log.len() >= records {
 			count++
 		}
 	}

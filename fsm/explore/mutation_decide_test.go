@@ -104,3 +104,17 @@ func writes(n *fsm.Node) bool {
 	s := n.Report.Server
 	return s.Status == fsm.ServerRunning && !s.Recovery && (n.Goal.Timeline == 0 || s.Timeline == n.Goal.Timeline)
 }
+
+// primaryAlone: a restored monitor takes its record for current as soon as the record's primary has confirmed it (S9).
+func primaryAlone(g fsm.Group, at fsm.Instant) fsm.Decision {
+	d := fsm.Decide(g, at)
+	c, ok := d.Group.Record.Current()
+	if !ok || !d.Group.Unproven {
+		return d
+	}
+	if n := named(&d.Group, c.Primary.Node); n == nil || n.Heard < 0 || n.Report.Obeyed.Incarnation != d.Group.Incarnation {
+		return d
+	}
+	d.Group.Unproven = false
+	return fsm.Decide(d.Group, at)
+}

@@ -39,10 +39,25 @@ func abandoned(o Options) Options {
 	return o
 }
 
-// The nodes, and the monitor, for events.
+// recopied begins with a standby that made a copy beside its data and did not swap it in, because it went into maintenance: it came back with its
+// data, and the copy is still there. A timer that ends early brings it down to a copy.
+func recopied(o Options) Options {
+	s, up := event{evStep, b, 0}, event{evStep, a, 0}
+	get := event{evReceive, b, 0}
+	o.script = []event{crash(b), s, early(b), s, s, s, s, s, maintenance(b), up, up, up, returns(b), s, s, get, up, s, up, up}
+	return o
+}
+
+// deposed begins when b has been promoted while a is off, a backup of the monitor does not know of it, and b is cut off.
+func deposed(o Options) Options {
+	s := event{evStep, b, 0}
+	o.script = []event{{evBackup, 0, 0}, off(a), {evSilence, a, 0}, s, s, s, s, s, s, s, s, cut(b, monitor)}
+	return o
+}
+
+// The nodes, for events.
 const (
 	a, b, c = 0, 1, 2
-	monitor = -1
 )
 
 func off(n int8) event         { return event{evOff, n, 0} }
@@ -57,6 +72,15 @@ func quorum(n int8) event      { return event{evQuorum, n, 0} }
 func maintenance(n int8) event { return event{evMaintain, n, 0} }
 func restarts(n int8) event    { return event{evKeeper, n, 0} }
 func fails(n int8) event       { return event{evDisk, n, 0} }
+func early(n int8) event       { return event{evTimer, n, 0} }
+func returns(n int8) event     { return event{evBack, n, 0} }
+
+// restored has the monitor restored from what it once was.
+func restored(o Options) Options {
+	o.Every = true
+	o.only = append(o.only, event{evBackup, 0, 0}, event{evRestore, 0, 0})
+	return o
+}
 
 // mutations are all, by the rows of the design's table, and then the others.
 func mutations() []mutation {
@@ -80,13 +104,16 @@ func mutations() []mutation {
 		{"anyorder", Options{broken: anyOrder}, after(2, 3, 1, 1, off(a), off(b), back(b), stale(a))},
 		{"forgetful", Options{broken: forgetful}, ordered(after(3, 3, 1, 1, cut(a, monitor), restarts(c), cut(c, monitor)))},
 		{"sametimeline", Options{broken: sameTimeline}, after(2, 2, 1, 2, off(a), back(a), fails(b))},
+		{"keepgeneration", Options{broken: keepGeneration}, recopied(ordered(after(2, 4, 1, 1, crash(b), early(b), maintenance(b), returns(b), fails(b), off(a))))},
+		{"trusting", Options{broken: trusting}, restored(deposed(ordered(after(2, 3, 1, 1, off(a), back(a), cut(b, monitor)))))},
+		{"primaryalone", Options{decide: primaryAlone}, restored(deposed(ordered(after(2, 3, 1, 1, off(a), back(a), cut(b, monitor)))))},
 		{"nogate", Options{plan: planOn(noGate)}, after(2, 2, 1, 1, crash(a))},
 		{"twonames", Options{broken: twoNames}, synchronous(ordered(after(3, 4, 1, 1, cut(a, b), heal(a, b), off(a), off(b))), 2)},
 	}
 }
 
 // limit bounds the search of one mutation on a busy machine.
-const limit = 60 * time.Second
+const limit = 5 * time.Minute
 
 // TestMutations breaks one rule at a time: the search must find out. With -v it tells the stories.
 func TestMutations(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 
 // Options bound a search and, for tests of the search itself, break a rule on purpose.
 type Options struct {
-	// Nodes is the size of the group: 1 to 3.
+	// Nodes is the size of the group: 1 to 5.
 	Nodes int
 	// Faults, Commits, Promotions and Commands are how many of each may happen on one path.
 	Faults, Commits, Promotions, Commands int
@@ -20,6 +20,12 @@ type Options struct {
 	Until time.Time
 	// NumberSync is number_sync_standbys of the group.
 	NumberSync int
+	// Async are the nodes without replication quorum, a bit each, and Priorities the candidate priorities, 50 where there is none.
+	Async      uint8
+	Priorities []int
+	// Every has the rarer faults happen as well: what is cut in one direction, a keeper or a server frozen alone, a disk that refuses the state file,
+	// goals that come late, a monitor that is restored or replaced; and the rarer commands.
+	Every bool
 	// AllCommands has operators use every command, not only failover, promotion and maintenance.
 	AllCommands bool
 	// Prompt has every message arrive at once while the link is whole, and timers end only when nothing else can happen: what
@@ -47,7 +53,21 @@ type Options struct {
 
 // String tells the bounds.
 func (o Options) String() string {
+	if o.Faults+o.Commands+o.Promotions == 0 {
+		return fmt.Sprintf("%d nodes, and what each seed draws", o.Nodes)
+	}
 	s := fmt.Sprintf("%d nodes, up to %d faults, %d commits, %d promotions, %d commands", o.Nodes, o.Faults, o.Commits, o.Promotions, o.Commands)
+	if o.NumberSync > 0 {
+		s += fmt.Sprintf(", number_sync_standbys %d", o.NumberSync)
+	}
+	for i := range o.Nodes {
+		if o.Async&(1<<i) != 0 {
+			s += fmt.Sprintf(", %s without quorum", name(i))
+		}
+	}
+	if o.Priorities != nil {
+		s += fmt.Sprintf(", priorities %v", o.Priorities)
+	}
 	if o.Overlap > 0 {
 		s += fmt.Sprintf(", at most %d of the faults and commands before the group is in service again", o.Overlap)
 	}
@@ -63,8 +83,7 @@ func (o *Options) bounded(list []event) []event {
 		return list
 	}
 	return slices.DeleteFunc(list, func(e event) bool {
-		free := e.kind < evReturn || e.kind == evCommit
-		return !free && !o.tries(e)
+		return !e.kind.free() && !o.tries(e)
 	})
 }
 

@@ -2,6 +2,7 @@ package explore
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/autoctl/autoctl/fsm"
 )
@@ -11,12 +12,12 @@ import (
 func (w *World) acknowledge() {
 	for i := range w.n {
 		h := &w.hosts[i]
-		if !h.serves() {
+		if !h.serves() || !h.works() || !h.goes() {
 			continue
 		}
 		for r := h.own; r < h.log.len(); r++ {
 			c := h.log.commit(r)
-			if c != 0 && w.acked[c] == 0 && h.releases(r) {
+			if c != 0 && w.acked[c] == 0 && w.releases(h, r) {
 				w.promise(i, c)
 			}
 		}
@@ -38,13 +39,13 @@ func (w *World) waits(server, records int) bool {
 }
 
 // releases reports whether the server stops waiting for its record.
-func (h *host) releases(record int) bool {
+func (w *World) releases(h *host, record int) bool {
 	if h.force.k == 0 {
 		return true
 	}
 	count := 0
-	for i, flushed := range h.known {
-		if h.force.members&(1<<i) != 0 && int(flushed) > record {
+	for i := range w.n {
+		if h.force.members&bit(w.hosts[i].mem.Node) != 0 && int(h.known[i]) > record {
 			count++
 			if int(h.twin[i]) > record {
 				count++
@@ -58,9 +59,9 @@ func (h *host) releases(record int) bool {
 func (w *World) promise(n int, commit byte) {
 	epoch := w.ruling(n)
 	w.acked[commit] = uint8(max(epoch, 1))
-	for later := int(epoch) + 1; later < maxEpochs; later++ {
-		if r := w.reigns[later]; r != "" && !r.has(commit) && uint64(later) > w.forgiven {
-			w.breakPromise("P2: node %s acknowledged c%d in epoch %d after the ruler of epoch %d came up without it", name(n), commit, epoch, later)
+	for _, later := range w.reigns {
+		if later.epoch > epoch && !later.log.has(commit) && later.epoch > w.forgiven {
+			w.breakPromise("P2: node %s acknowledged c%d in epoch %d after the ruler of epoch %d came up without it", name(n), commit, epoch, later.epoch)
 		}
 	}
 }
@@ -81,7 +82,7 @@ func (w *World) ruling(n int) uint64 {
 	if h := &w.hosts[n]; h.reign > 0 {
 		return h.reign
 	}
-	return w.group.Orders.Epoch(w.hosts[n].log.timeline())
+	return w.made.Epoch(w.hosts[n].log.timeline())
 }
 
 // crown checks P1 when a server comes up read-write: it holds every commit acknowledged in its own or an earlier epoch.
@@ -93,12 +94,15 @@ func (w *World) crown(n int, epoch uint64, promoted bool) {
 			w.breakPromise("P1: node %s rules in epoch %d without c%d, acknowledged in epoch %d", name(n), epoch, c, e)
 		}
 	}
-	if promoted && epoch < maxEpochs {
-		if w.reigns[epoch] != "" && w.reigns[epoch] != h.log {
+	if !promoted {
+		return
+	}
+	for _, r := range w.reigns {
+		if r.epoch == epoch && r.log != h.log {
 			w.breakPromise("P2: two rulers of epoch %d", epoch)
 		}
-		w.reigns[epoch] = h.log
 	}
+	w.reigns = append(slices.Clip(w.reigns), reign{epoch, h.log})
 }
 
 // whole checks P1 of a group that has converged: the one that serves holds everything.
@@ -123,4 +127,4 @@ func (w *World) breakPromise(format string, args ...any) {
 
 func name(n int) string { return string(rune('a' + n)) }
 
-func nameOf(id fsm.NodeID) string { return name(int(id) - 1) }
+func nameOf(id fsm.NodeID) string { return name(at(id)) }

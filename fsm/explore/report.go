@@ -68,7 +68,7 @@ func (w *World) standbys(n int) []fsm.Standby {
 		if i == n {
 			continue
 		}
-		s := fsm.Standby{Node: fsm.NodeID(i + 1), Flush: lsnAt(int(h.known[i]))}
+		s := fsm.Standby{Node: w.hosts[i].mem.Node, Flush: lsnAt(int(h.known[i]))}
 		if w.streaming(i) && int(w.hosts[i].rcv) == n {
 			s.Streaming = true
 			s.Flush = w.hosts[i].log.lsn()
@@ -87,7 +87,7 @@ func (w *World) standbys(n int) []fsm.Standby {
 // primarySeen is the age of a standby's last proof that the primary of the group lives.
 func (w *World) primarySeen(n int) int64 {
 	for i := range w.n {
-		if i != n && w.hosts[i].serves() && w.linked(i, n) && w.follows(n, i) {
+		if i != n && w.hosts[i].serves() && w.hosts[i].works() && w.linked(i, n) && w.follows(n, i) {
 			return 0
 		}
 	}
@@ -98,7 +98,7 @@ func (w *World) primarySeen(n int) int64 {
 func (w *World) follows(n, i int) bool {
 	g := w.hosts[n].mem.Goal
 	if g.Upstream != nil {
-		return int(g.Upstream.Node)-1 == i
+		return at(g.Upstream.Node) == i
 	}
 	return true
 }

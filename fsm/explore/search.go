@@ -190,7 +190,7 @@ func (b *breadth) children(out []found, from *item, c *canon) []found {
 
 // beyond reports whether the world is outside the bounds.
 func (w *World) beyond() bool {
-	return int(w.group.Epoch) > w.opt.Promotions+1 && w.broken == ""
+	return int(w.top) > w.opt.Promotions+1 && w.broken == ""
 }
 
 // serving returns a group in normal service, or the story of how it failed to come into service.

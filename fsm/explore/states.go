@@ -7,7 +7,7 @@ type budget uint32
 
 // budget returns the world's. That nobody can excuse a dead end counts as well: it is judged more strictly.
 func (w *World) budget() budget {
-	b := budget(w.faults) | budget(w.opt.Commits-w.commits)<<4 | budget(w.commands)<<8 | budget(w.opt.Promotions+1-int(w.group.Epoch))<<12
+	b := budget(w.faults) | budget(w.opt.Commits-w.commits)<<4 | budget(w.commands)<<8 | budget(max(w.opt.Promotions+1-int(w.top), 0))<<12
 	if w.opt.Overlap > 0 {
 		b |= budget(w.opt.Overlap-w.overlap) << 24
 	}
@@ -23,7 +23,7 @@ func (w *World) budget() budget {
 // spent is how much has been taken from the budget of a search.
 func (w *World) spent() int {
 	o := w.opt
-	return o.Faults - w.faults + w.commits + o.Commands - w.commands + int(w.group.Epoch) - 1
+	return o.Faults - w.faults + w.commits + o.Commands - w.commands + int(w.top) - 1
 }
 
 // covers reports whether b allows all that c allows.

@@ -2,12 +2,16 @@ package explore
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/autoctl/autoctl/fsm"
 )
 
-// remember changes the keeper's memory of a node, durably.
+// remember changes the keeper's memory of a node, durably, unless the disk refuses it.
 func (h *host) remember(change func(*fsm.Memory)) {
+	if h.full {
+		return
+	}
 	m := *h.mem
 	change(&m)
 	h.mem = &m
@@ -49,8 +53,11 @@ func (w *World) quiet(n int) bool {
 
 func (w *World) stepOnce(n int) bool {
 	h := &w.hosts[n]
-	if h.down || h.frozen || h.mem.Goal.State == fsm.StateInit {
+	if !h.goes() || h.mem.Goal.State == fsm.StateInit {
 		return false
+	}
+	if !h.attends() {
+		return w.settleDown(n)
 	}
 	for {
 		plan := w.plan(n)
@@ -81,7 +88,13 @@ func (w *World) arrive(n int) bool {
 	if h.mem.Reached == h.mem.Goal.Stamp && h.mem.State == h.mem.Effective(h.mem.Goal).State {
 		return false
 	}
-	h.remember((*fsm.Memory).Arrive)
+	passes := h.mem.Goal.State == fsm.StateReportLSN || h.mem.Goal.State.Drains()
+	if h.full && !passes {
+		return false
+	}
+	m := *h.mem // a goal that a failover passes through does not wait for the disk
+	m.Arrive()
+	h.mem = &m
 	return true
 }
 
@@ -89,6 +102,8 @@ func (w *World) arrive(n int) bool {
 func (w *World) settleDown(n int) bool {
 	h := &w.hosts[n]
 	switch {
+	case h.running() && !h.works():
+		return false
 	case h.status == fsm.ServerStarting:
 		w.up(n)
 	case h.running() && !h.runs && !h.read:
@@ -105,10 +120,13 @@ func (w *World) settleDown(n int) bool {
 	return true
 }
 
-// do carries out one step of a plan; false when it cannot be done now.
+// do carries out one step of a plan; false when it cannot be done now, or not any more: the plan may be of long ago.
 func (w *World) do(n int, s fsm.Step) bool {
 	h := &w.hosts[n]
 	goal := h.mem.Effective(h.mem.Goal)
+	if h.full && needsMemory(s.Kind) || !h.fits(s.Kind) {
+		return false
+	}
 	switch s.Kind {
 	case fsm.StepConfigure:
 		w.configure(n, filesOf(*s.Files))
@@ -148,6 +166,34 @@ func (w *World) do(n int, s fsm.Step) bool {
 	return true
 }
 
+// needsMemory reports whether a step is not taken unless it is written down.
+func needsMemory(k fsm.StepKind) bool {
+	switch k {
+	case fsm.StepConfigure, fsm.StepCheckpoint, fsm.StepEndReceiver, fsm.StepEndBlockers, fsm.StepEndRemains, fsm.StepSlots, fsm.StepPromote, fsm.StepOpenGate, fsm.StepRecover:
+		return false
+	default:
+		return true
+	}
+}
+
+// fits reports whether the server is as the step supposes.
+func (h *host) fits(k fsm.StepKind) bool {
+	switch k {
+	case fsm.StepStopFast, fsm.StepStopNow:
+		return h.running() && (h.answers() || k == fsm.StepStopNow) || h.status == fsm.ServerStarting
+	case fsm.StepCheckpoint, fsm.StepOpenGate, fsm.StepSettle:
+		return h.serves() && h.answers() && h.hung != hungStorage
+	case fsm.StepBeginPromote, fsm.StepPromote:
+		return h.answers() && h.hung != hungStorage && !h.runs
+	case fsm.StepStart, fsm.StepRecover, fsm.StepRewind, fsm.StepSwap, fsm.StepInitDB:
+		return !h.running() && h.status != fsm.ServerStarting
+	case fsm.StepEndReceiver:
+		return h.works()
+	default:
+		return true
+	}
+}
+
 // doData carries out the steps that work on data and memory.
 func (w *World) doData(n int, s fsm.Step) bool {
 	h := &w.hosts[n]
@@ -169,7 +215,7 @@ func (w *World) doData(n int, s fsm.Step) bool {
 			return false
 		}
 		h.remember((*fsm.Memory).BeginCopy)
-		h.copied = w.hosts[f.Upstream.Node-1].log
+		h.copied = w.hosts[at(f.Upstream.Node)].log
 		h.remember((*fsm.Memory).EndWork)
 	case fsm.StepSwap:
 		w.work(h, func(m *fsm.Memory) { m.BeginSwap(m.Goal) })
@@ -193,10 +239,15 @@ func (w *World) configure(n int, f files) {
 	if f != h.files {
 		h.before, h.files = h.files, f
 	}
-	if h.running() {
-		h.loaded = f
-		h.force = h.force.add(f)
+	if h.answers() {
+		h.reload()
 	}
+}
+
+// reload lets a server see its files.
+func (h *host) reload() {
+	h.loaded = h.files
+	h.force = h.force.add(h.files)
 }
 
 // up ends the start of a server.
@@ -224,6 +275,7 @@ func (w *World) halt(n int, as fsm.ServerStatus) {
 	}
 	h.status, h.runs, h.rcv, h.read, h.fresh = as, false, -1, false, false
 	h.patience, h.started, h.own = false, false, 0
+	h.hung, h.weary = awake, false
 	h.known, h.twin, h.lost = [maxNodes]uint8{}, [maxNodes]uint8{}, [maxNodes]bool{}
 	h.loaded, h.force = files{}, force{}
 	for i := range w.n {
@@ -267,11 +319,24 @@ func (w *World) promote(n int, tli fsm.Timeline) bool {
 	if w.opt.breaks(sameTimeline) {
 		h.reign = h.mem.Goal.Epoch
 	}
+	if !w.opt.breaks(sameTimeline) || w.made.Epoch(tli) == 0 {
+		w.make(h.mem.Goal, tli)
+	}
 	w.crown(n, w.ruling(n), true)
 	if !h.loaded.gate {
 		w.show(n)
 	}
 	return true
+}
+
+// make notes a timeline that was made, in the epoch that the keeper was told.
+func (w *World) make(goal fsm.Goal, tli fsm.Timeline) {
+	epoch := goal.Orders.Epoch(tli)
+	if epoch == 0 {
+		epoch = goal.Epoch
+	}
+	w.made = append(slices.Clip(w.made), fsm.Order{Timeline: tli, Epoch: epoch, Node: goal.Node})
+	w.top = max(w.top, epoch)
 }
 
 // settle waits until nothing but the goal's configuration is in force, and k members hold all that was written before.
@@ -285,12 +350,12 @@ func (w *World) settle(n int, goal fsm.Goal) bool {
 		return false
 	}
 	// With fewer members than k nobody can acknowledge, and only the primary covers: there is nothing to wait for.
-	met := k <= bits.OnesCount8(h.loaded.members)
+	met := k <= bits.OnesCount16(h.loaded.members)
 	if k > 0 && met && !w.opt.breaks(noFlush) && w.holders(n, h.loaded, h.log.len()) < k {
 		return false
 	}
 	for i := range w.n {
-		if w.streaming(i) && int(w.hosts[i].rcv) == n && h.loaded.members&(1<<i) != 0 && k > 0 && !w.opt.breaks(noFlush) {
+		if w.streaming(i) && int(w.hosts[i].rcv) == n && h.loaded.members&bit(w.hosts[i].mem.Node) != 0 && k > 0 && !w.opt.breaks(noFlush) {
 			h.known[i] = uint8(w.hosts[i].log.len())
 		}
 	}
@@ -318,21 +383,11 @@ func (w *World) rewind(n int) bool {
 	if f.Upstream == nil || h.status == fsm.ServerRunning {
 		return false
 	}
-	src := &w.hosts[f.Upstream.Node-1]
+	src := &w.hosts[at(f.Upstream.Node)]
 	w.work(h, (*fsm.Memory).BeginRewind)
 	if h.control != src.control {
 		h.log, h.control, h.clean, h.ruled = src.log, src.log.timeline(), false, false
 	}
 	h.remember((*fsm.Memory).EndWork)
 	return true
-}
-
-// flow brings all WAL of the upstream that node n is connected to.
-func (w *World) flow(n int) {
-	h := &w.hosts[n]
-	up := w.hosts[h.rcv].log
-	if streams(up, h.log) {
-		h.log += up[len(h.log):]
-		h.read = true
-	}
 }

@@ -1,6 +1,7 @@
 package explore
 
 import (
+	"slices"
 	"time"
 
 	"github.com/autoctl/autoctl/fsm"
@@ -16,9 +17,9 @@ const (
 	never = fsm.Instant(-1)
 )
 
-// maxEpochs and maxCommits bound what a world can count.
+// maxEpochs and maxCommits bound what a world can count. An operator who overrules a monitor's doubt takes sixteen epochs at once.
 const (
-	maxEpochs  = 12
+	maxEpochs  = 64
 	maxCommits = 12
 )
 
@@ -27,17 +28,25 @@ type World struct {
 	opt   *Options
 	n     int
 	hosts [maxNodes]host
-	// The monitor: what it has stored and heard, and why it does nothing.
-	group   fsm.Group
-	refused []fsm.Refusal
-	answers []fsm.Answer
-	// The network: a bit for each cut link.
-	cutMonitor, cutPeers uint8
+	// The monitor: what it has stored and heard, who was dropped by it, and why it does nothing.
+	group    fsm.Group
+	departed []fsm.NodeID
+	refused  []fsm.Refusal
+	answers  []fsm.Answer
+	// What is kept of the monitor elsewhere: a backup, nil for none, and the incarnation in the file beside its data; and whether it was
+	// ever restored or replaced.
+	backup      *backup
+	incarnation uint64
+	restored    bool
+	network     network
 	// The clients: how many commits there were, in which epoch each was acknowledged (0 for not yet), and what each epoch's
 	// ruler held when its reign began.
 	commits int
 	acked   [maxCommits + 1]uint8
-	reigns  [maxEpochs]wal
+	reigns  []reign
+	// made are the timelines that were made, and in which epoch, whoever remembers; top is the highest epoch of all.
+	made fsm.Orders
+	top  uint64
 	// forgiven is the epoch before which an operator has given up commits.
 	forgiven uint64
 	// What may still happen.
@@ -52,6 +61,12 @@ type World struct {
 	resting answer
 	// broken is the promise that the last event broke; "" for none.
 	broken string
+}
+
+// reign is what the ruler of an epoch held when it was promoted.
+type reign struct {
+	epoch uint64
+	log   wal
 }
 
 // answer is a question's answer, or that nobody has asked yet.
@@ -75,11 +90,8 @@ func newWorld(o *Options) World {
 	}
 	for i := range o.Nodes {
 		id := fsm.NodeID(i + 1)
-		name := string(rune('a' + i))
-		w.group.Nodes = append(w.group.Nodes, fsm.Node{
-			ID: id, Name: name, Host: name, Port: 5432, Token: name, Priority: 50, Quorum: true, Heard: never, Probed: never,
-			Goal: fsm.Goal{Node: id, State: fsm.StateInit},
-		})
+		w.group.Nodes = append(w.group.Nodes, w.newRow(id))
+		name := name(i)
 		w.hosts[i] = host{
 			mem:    &fsm.Memory{Node: id, Token: name, State: fsm.StateInit, Goal: fsm.Goal{State: fsm.StateInit}},
 			status: fsm.ServerAbsent, rcv: -1, files: files{up: -1, k: -1},
@@ -89,15 +101,27 @@ func newWorld(o *Options) World {
 	return w
 }
 
-// pair is the bit of the link between two nodes.
-func pair(a, b int) uint8 { return 1 << (a + b - 1) }
-
-func (w *World) linked(a, b int) bool {
-	return a == b || w.cutPeers&pair(a, b) == 0 && w.hosts[a].goes() && w.hosts[b].goes()
+// newRow is a monitor's row of a node that has just registered.
+func (w *World) newRow(id fsm.NodeID) fsm.Node {
+	i := at(id)
+	row := fsm.Node{
+		ID: id, Name: name(i), Host: name(i), Port: 5432, Token: name(i), Priority: 50, Quorum: w.opt.Async&(1<<i) == 0, Heard: never, Probed: never,
+		Goal: fsm.Goal{Node: id, State: fsm.StateInit},
+	}
+	if i < len(w.opt.Priorities) {
+		row.Priority = w.opt.Priorities[i]
+	}
+	return row
 }
 
-// hears reports whether the monitor and node n can talk.
-func (w *World) hears(n int) bool { return w.cutMonitor&(1<<n) == 0 && w.hosts[n].goes() }
+// at is the place of a node. A node that was dropped and comes back has another id, in the same place.
+func at(id fsm.NodeID) int { return int(id-1) % maxNodes }
+
+// lives is how many ids a place can have.
+const lives = 3
+
+// bit is what stands for a node in a set: each of the lives in a place has its own name (S11).
+func bit(id fsm.NodeID) uint16 { return 1 << (int(id-1) % (lives * maxNodes)) }
 
 // plan is what the keeper of node n would do.
 func (w *World) plan(n int) []fsm.Step {
@@ -108,14 +132,13 @@ func (w *World) plan(n int) []fsm.Step {
 }
 
 // node gives a copy of the monitor's row of node n to change, and says whether the node is still known.
-func (w *World) node(n int) (*fsm.Node, bool) {
-	id := fsm.NodeID(n + 1)
+func (w *World) node(n int) (*fsm.Node, bool) { return w.row(w.hosts[n].mem.Node) }
+
+func (w *World) row(id fsm.NodeID) (*fsm.Node, bool) {
 	for i := range w.group.Nodes {
 		if w.group.Nodes[i].ID == id {
-			nodes := make([]fsm.Node, len(w.group.Nodes))
-			copy(nodes, w.group.Nodes)
-			w.group.Nodes = nodes
-			return &nodes[i], true
+			w.group.Nodes = slices.Clone(w.group.Nodes)
+			return &w.group.Nodes[i], true
 		}
 	}
 	return nil, false
@@ -123,8 +146,9 @@ func (w *World) node(n int) (*fsm.Node, bool) {
 
 // peek is node for reading.
 func (w *World) peek(n int) (*fsm.Node, bool) {
+	id := w.hosts[n].mem.Node
 	for i := range w.group.Nodes {
-		if w.group.Nodes[i].ID == fsm.NodeID(n+1) {
+		if w.group.Nodes[i].ID == id {
 			return &w.group.Nodes[i], true
 		}
 	}
@@ -136,6 +160,8 @@ func (w *World) react() {
 	d := w.opt.decide(w.group, now)
 	w.group, w.refused, w.answers = d.Group, d.Refused, d.Answers
 	w.group.Unplanned = nil
+	w.top = max(w.top, w.group.Epoch)
+	w.incarnation = max(w.incarnation, w.group.Incarnation)
 	for _, id := range d.Forget {
 		w.strike(id)
 	}
@@ -147,28 +173,39 @@ func (w *World) react() {
 			w.breakPromise("Decide turns in a circle: %s", e.Reason)
 		}
 	}
+	w.begunAnew()
+}
+
+// begunAnew notes a group that begins, or begins anew with the data of a node that was in it before: its timeline is of this epoch from now on.
+func (w *World) begunAnew() {
+	if len(w.group.Orders) == 0 {
+		return
+	}
+	o := w.group.Orders[len(w.group.Orders)-1]
+	if o.Node == 0 {
+		return
+	}
+	log := w.hosts[at(o.Node)].log
+	if (len(w.made) == 0 || log != "" && log.timeline() == o.Timeline) && w.made.Epoch(o.Timeline) < o.Epoch {
+		w.made = append(slices.Clip(w.made), o)
+	}
 }
 
 // strike takes a node off the monitor's list.
 func (w *World) strike(id fsm.NodeID) {
-	var kept []fsm.Node
-	for _, n := range w.group.Nodes {
-		if n.ID != id {
-			kept = append(kept, n)
-		}
-	}
-	w.group.Nodes = kept
+	w.group.Nodes = slices.DeleteFunc(slices.Clone(w.group.Nodes), func(n fsm.Node) bool { return n.ID == id })
+	w.departed = append(slices.Clip(w.departed), id)
 }
 
 // hear gives the monitor a report.
-func (w *World) hear(n int, r fsm.Report) bool {
-	node, ok := w.node(n)
+func (w *World) hear(r fsm.Report) bool {
+	node, ok := w.row(r.Node)
 	if !ok {
 		return false
 	}
 	node.Report = &r
 	node.Heard = now
-	if w.hosts[n].running() && w.hears(n) {
+	if w.probes(at(r.Node)) {
 		node.Probed = now
 	}
 	if w.group.SystemID == 0 {
