@@ -121,7 +121,7 @@ func (d *decider) pending(all []ballot) bool {
 	best, some := d.best(all)
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if _, voted := vote(n); n.Goal.State != StateReportLSN || voted || !d.live(n) || !d.standby(n) && n.Report.Server.Status != ServerStarting {
+		if _, voted := vote(n); n.Goal.State != StateReportLSN && !d.holder(n) || voted || !d.live(n) || !d.standby(n) && n.Report.Server.Status != ServerStarting {
 			continue
 		}
 		until := e.PhaseBegan.Add(patience)
@@ -168,7 +168,7 @@ func (d *decider) reach(n *Node) int {
 func (d *decider) mayLead(n *Node) bool {
 	e := d.g.Election
 	switch {
-	case n.Goal.State != StateReportLSN && n.Goal.State != StateFastForward, n.ID == e.Excluded, n.Maintenance, n.Dropping, !d.live(n):
+	case n.Goal.State != StateReportLSN && n.Goal.State != StateFastForward && !d.holder(n), n.ID == e.Excluded, n.Maintenance, n.Dropping, !d.live(n):
 		return false
 	}
 	return cannotLead(n, e.Preferred) == "" || e.AllowDataLoss
@@ -308,9 +308,10 @@ func (d *decider) promote(c *Node, all []ballot) {
 		n := &d.g.Nodes[i]
 		switch {
 		case n.ID == c.ID:
+		case e.Hold && n.Goal.State.Drains(): // it answers readers until the writes go to its successor
 		case old != nil && n.ID == old.ID && n.Goal.State != StateReportLSN, n.Goal.State.Serves(), n.Goal.State.Drains():
 			d.assign(n, StateDemoted, "node %s takes over", c.Name)
-		case n.Goal.State == StateReportLSN, n.Goal.State == StateFastForward, n.Goal.State == StateSecondary, n.Goal.State == StateCatchingUp:
+		case n.Goal.State == StateReportLSN, n.Goal.State == StateFastForward, n.Goal.State == StatePreparePromotion, n.Goal.State == StateSecondary, n.Goal.State == StateCatchingUp:
 			d.assign(n, d.standbyState(c, n), "node %s takes over", c.Name)
 		}
 	}

@@ -51,8 +51,17 @@ func (d *decider) goal(n *Node) Goal {
 		Wishes: &Wishes{Priority: n.Priority, Quorum: n.Quorum, NumberSync: d.g.NumberSync, Paused: d.g.Paused},
 	}
 	cur, _ := d.g.Record.Current()
+	if e := d.g.Election; e != nil && e.Hold && (n.ID == e.Preferred || g.State.Drains()) {
+		g.Hold = e.Seq
+	}
 	switch s := g.State; {
-	case s.Serves(), s == StatePreparePromotion, s == StateStopReplication, s.Drains():
+	case s == StatePreparePromotion:
+		if d.inPhase(PhaseHolding) { // it follows until the writes are held
+			g.Upstream = d.upstream(d.node(cur.Primary.Node))
+			g.Upstream.Timeline = d.timelineOf(cur)
+			g.Limits = n.Goal.Limits
+		}
+	case s.Serves(), s == StateStopReplication, s.Drains():
 		g.Configuration = &cur
 		g.Timeline = d.timelineOf(cur)
 		g.Record = d.g.Record
@@ -131,7 +140,7 @@ func (d *decider) peers(n *Node) []Peer {
 func sameGoal(a, b Goal) bool {
 	return a.Node == b.Node && a.State == b.State && a.Timeline == b.Timeline && a.DeadlineMS == b.DeadlineMS &&
 		a.MinGeneration == b.MinGeneration && a.AwaitEnd == b.AwaitEnd && a.Confirmed == b.Confirmed && a.Settings == b.Settings && a.Database == b.Database && a.SystemID == b.SystemID &&
-		a.Kind == b.Kind && a.Limits == b.Limits && samePointer(a.Upstream, b.Upstream) && samePointer(a.Wishes, b.Wishes) && sameConfiguration(a.Configuration, b.Configuration) &&
+		a.Kind == b.Kind && a.Hold == b.Hold && a.Limits == b.Limits && samePointer(a.Upstream, b.Upstream) && samePointer(a.Wishes, b.Wishes) && sameConfiguration(a.Configuration, b.Configuration) &&
 		slices.EqualFunc(a.Record, b.Record, func(x, y Configuration) bool { return sameConfiguration(&x, &y) }) &&
 		slices.Equal(a.Orders, b.Orders) && slices.Equal(a.Peers, b.Peers) && slices.Equal(a.Fellows, b.Fellows)
 }

@@ -183,7 +183,7 @@ func ballotsOf(g Group, now Instant, heard bool) (votes []Member, top Position) 
 		if r == nil || heard && now.Sub(n.Heard) > ms(g.Settings.NodeLostAfterMS) {
 			continue
 		}
-		said := r.Vote != nil && r.Vote.Stamp == n.Goal.Stamp && n.Goal.State == StateReportLSN
+		said := r.Vote != nil && r.Vote.Stamp == n.Goal.Stamp && (n.Goal.State == StateReportLSN || n.Goal.State == StatePreparePromotion && n.Goal.Upstream == nil)
 		stopped := !heard && n.Goal.State == StateDemoted && r.Reached == n.Goal.Stamp && r.Drained != 0
 		forward := n.Goal.State == StateFastForward && n.ID == g.Election.Candidate && r.Obeyed == n.Goal.Stamp
 		if said || stopped || forward {

@@ -14,7 +14,7 @@ import (
 
 // TestDecideScripts plays whole stories. Each file opens with the promise it defends. Directives:
 //
-//	group n=0 [nodes=(a,b)] a new group with number_sync_standbys, and nodes in their best state
+//	group n=0 [citus=2] [nodes=(a,b)] a new group, of a Citus formation with number_sync_standbys, and nodes in their best state
 //	do                    actions, one a line; then every node reports and Decide is asked once
 //	run [rounds=30]       until nothing changes: every node obeys and reports, Decide is asked
 //	show                  the nodes, the record and what Explain says
@@ -30,6 +30,9 @@ func TestDecideScripts(t *testing.T) {
 				td.MaybeScanArgs(t, "n", &n)
 				s = &script{t: t, world: newWorld(n)}
 				for _, arg := range td.CmdArgs {
+					if arg.Key == "citus" {
+						s.g.Kind, s.g.Number, s.g.Founded = KindCitus, number(arg.Vals[0]), true
+					}
 					if arg.Key == "nodes" {
 						s.bootstrap(arg.Vals)
 					}
@@ -249,6 +252,8 @@ func (s *script) act(f []string) {
 	case "cut", "mend":
 		a, b := s.id(flags[0]), s.id(flags[1])
 		s.cuts[[2]NodeID{min(a, b), max(a, b)}] = f[0] == "cut"
+	case "founded", "unfounded":
+		s.g.Founded = f[0] == "founded"
 	case "pause", "resume":
 		s.g.Paused = f[0] == "pause"
 	case "save":
@@ -295,6 +300,8 @@ func (s *script) touch(what string, b *body, opts map[string]string) {
 	switch what {
 	case "obey":
 		s.obey(b)
+	case "holdwrites", "unholdwrites":
+		b.unheld = what == "unholdwrites"
 	case "hold", "unhold":
 		b.held = what == "hold"
 	case "silence":

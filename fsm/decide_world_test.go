@@ -45,6 +45,7 @@ type body struct {
 	promoted []Promotion
 	commit   time.Duration
 	problem  string
+	unheld   bool // cannot hold a Citus group's writes, nor send them on
 	asked    bool // somebody asked for the stop or start that the server is at
 	orders   Orders
 	record   Record
@@ -163,7 +164,16 @@ func (w *world) report(n *Node, b *body) *Report {
 	if b.problem != "" {
 		r.Problem = &Problem{Code: b.problem, Text: b.problem}
 	}
-	if b.goal.State == StateReportLSN && b.reached == b.goal.Stamp && b.status == ServerRunning {
+	if b.goal.Hold != 0 && b.reached == b.goal.Stamp && !b.unheld {
+		switch s := b.goal.State; {
+		case s == StatePreparePromotion:
+			r.Held = b.goal.Hold
+		case s.Serves():
+			r.Routed = b.goal.Hold
+		}
+	}
+	votes := b.goal.State == StateReportLSN || b.goal.State == StatePreparePromotion && b.goal.Upstream == nil
+	if votes && b.reached == b.goal.Stamp && b.status == ServerRunning {
 		r.Vote = &Vote{Stamp: b.goal.Stamp, Position: r.Position, Ended: b.ended}
 	}
 	if b.writable() {
@@ -236,6 +246,9 @@ func (w *world) reach(b *body) bool {
 	switch s := b.goal.State; {
 	case s.Serves():
 		return w.serve(b)
+	case s.Drains() && b.goal.Hold != 0 && b.writable():
+	case s == StatePreparePromotion && b.goal.Upstream != nil:
+		return w.followUp(b)
 	case s.Drains(), s == StateDemoted:
 		if b.writable() || b.status == ServerRunning {
 			w.flow()
@@ -334,7 +347,8 @@ func (w *world) restart(old bool) {
 // acks reports whether a commit on the node would be acknowledged: it serves, and k members stream from it.
 func (w *world) acks(b *body) bool {
 	c := b.goal.Configuration
-	if !b.writable() || !b.state.Serves() || !b.goal.State.Serves() || c == nil {
+	serves := b.state.Serves() && b.goal.State.Serves() || b.goal.State.Drains() && b.goal.Hold != 0
+	if !b.writable() || !serves || c == nil {
 		return false
 	}
 	have := 0

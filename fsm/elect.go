@@ -17,6 +17,9 @@ func (d *decider) elect(e Election, format string, args ...any) {
 	d.g.Election = &e
 	d.event("election", 0, format, args...)
 	if e.Planned {
+		if d.holds() {
+			return
+		}
 		d.phase(PhaseDraining)
 		return
 	}
@@ -72,6 +75,10 @@ func (d *decider) askVotes() {
 			continue
 		}
 		if p != nil && n.ID == p.ID && (n.Goal.State.Serves() && !d.reigned(n) || n.Goal.State.Drains() || n.Goal.State == StateDemoted) {
+			continue
+		}
+		if d.holder(n) { // it keeps its state, and is told to receive no more
+			d.renew(n)
 			continue
 		}
 		d.assign(n, StateReportLSN, "a vote is asked for: %s", d.g.Election.Reason)
@@ -179,6 +186,9 @@ func (d *decider) drainFailed() bool {
 	case d.live(p) && !d.succession(p):
 		d.abandon("nobody can take over any more")
 		return true
+	case e.Phase == PhaseHolding && d.unheld() != "":
+		d.abandon(d.unheld())
+		return true
 	case d.now.Sub(e.Began) > 3*deadline && d.live(p) && e.Phase == PhaseDraining:
 		d.abandon("the old primary did not stop in time")
 		return true
@@ -212,7 +222,7 @@ func (d *decider) succession(p *Node) bool {
 // unplan turns a planned election into an ordinary one: the old primary gets its serving goal back, as after any crash, and votes decide.
 func (d *decider) unplan(p *Node, why string) {
 	d.serveAgain(p, why)
-	d.g.Election.Planned = false
+	d.g.Election.Planned, d.g.Election.Hold = false, false
 	d.askVotes()
 }
 
@@ -244,7 +254,7 @@ func (d *decider) abandon(why string) {
 			continue
 		}
 		switch n.Goal.State {
-		case StateReportLSN, StateFastForward, StateDemoted:
+		case StateReportLSN, StateFastForward, StatePreparePromotion, StateDemoted:
 			d.assign(n, d.standbyState(p, n), "%s", why)
 		default:
 		}
@@ -302,7 +312,7 @@ func (d *decider) joinVote() bool {
 	p := d.primary()
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if n.Goal.State == StateReportLSN || !hasVoice(n) && !returned(n) || n.Goal.State == StateDemoted && (p == nil || n.ID == p.ID) && !mute(n) {
+		if n.Goal.State == StateReportLSN || d.holder(n) || !hasVoice(n) && !returned(n) || n.Goal.State == StateDemoted && (p == nil || n.ID == p.ID) && !mute(n) {
 			continue
 		}
 		if p != nil && n.ID == p.ID && (n.Goal.State.Serves() && !d.reigned(n) || n.Goal.State.Drains()) {
@@ -332,6 +342,9 @@ func (d *decider) elected() bool {
 	}
 	c := d.node(d.g.Election.Candidate)
 	if c == nil || !d.readWrite(c) || c.Report.Server.Timeline != c.Goal.Timeline {
+		return false
+	}
+	if d.g.Election.Hold && !d.routed(c) {
 		return false
 	}
 	d.event("elected", c.ID, "it runs read-write on timeline %d, %d ms after the election began", c.Goal.Timeline, d.now.Sub(d.g.Election.Began).Milliseconds())
@@ -374,6 +387,7 @@ func (d *decider) candidateLost() bool {
 		return false
 	}
 	d.event("candidate_lost", c.ID, "it failed before it served")
+	e.Hold = false
 	d.askVotes()
 	if empty {
 		d.assign(c, StateReportLSN, "it is asked whether it began its promotion")

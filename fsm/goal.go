@@ -30,6 +30,9 @@ type Goal struct {
 	Peers []Peer `json:"peers"`
 	// Fellows are the nodes of the other groups of a Citus formation: who else may connect, since each of its nodes sends queries to the others.
 	Fellows []Fellow `json:"fellows,omitempty"`
+	// Hold numbers the hand-over of a Citus worker group during which the group's writes are held on every node of the formation (design section 9); 0 for none. Under
+	// it a node that drains goes on answering, and one that prepares its promotion, or was promoted, holds the writes and sends them on.
+	Hold uint64 `json:"hold,omitempty"`
 	// DeadlineMS is how long a drained node waits for a newer goal before it starts again under its configuration (S21), in ms; 0 for never.
 	DeadlineMS int64 `json:"deadline_ms,omitempty"`
 	// MinGeneration is the lowest data generation that may be used: data of a lower one is copied anew (perform rebuild).

@@ -59,6 +59,9 @@ type Election struct {
 	Source    NodeID `json:"source,omitempty"`
 	// Command is the operator's command that asked, to be answered at the end; 0 for none.
 	Command int64 `json:"command,omitempty"`
+	// Hold says that the old primary of a Citus worker group goes on answering, with the group's writes held, until they go to the new one. Preferred is then who
+	// holds them.
+	Hold bool `json:"hold,omitempty"`
 	// Direct says that the most advanced eligible voter is chosen as it is: fast_forward was tried in vain.
 	Direct bool `json:"direct,omitempty"`
 }
@@ -66,8 +69,9 @@ type Election struct {
 // Phase is the step that an election has reached.
 type Phase string
 
-// The phases, in order. PhaseDraining is entered only when planned, PhaseFastForward only when the preferred candidate is behind.
+// The phases, in order. PhaseHolding or PhaseDraining is entered only when planned, PhaseFastForward only when the preferred candidate is behind.
 const (
+	PhaseHolding     Phase = "holding"
 	PhaseDraining    Phase = "draining"
 	PhaseVoting      Phase = "voting"
 	PhaseFastForward Phase = "fast_forward"

@@ -24,7 +24,7 @@ func Plan(goal Goal, f Facts) []Step {
 		return planServe(goal, f)
 	case goal.State.Drains():
 		return planDrain(goal, f)
-	case goal.State.Follows():
+	case goal.State.Follows(), goal.State == StatePreparePromotion && goal.Upstream != nil:
 		return planFollow(goal, f)
 	case goal.State == StateReportLSN, goal.State == StatePreparePromotion:
 		return planVote(goal, f)
@@ -85,8 +85,12 @@ func start(goal Goal, f Facts, reason string) []Step {
 	return steps
 }
 
-// stop ends a server: in order when it answers, at once when it does not.
-func stop(f Facts, reason string) []Step {
+// stop ends a server: in order when it answers, at once when it does not. A former primary of a Citus formation is always ended at once: stopped in order, its
+// sessions that wait for a standby would go on to commit on the other nodes what was never replicated (design section 9).
+func stop(goal Goal, f Facts, reason string) []Step {
+	if goal.Kind == KindCitus && f.Server.readWrite() && !goal.State.Drains() && !goal.State.Serves() && goal.State != StateDropped {
+		return plan(step(StepStopNow, "%s", reason))
+	}
 	if f.Server.Status == ServerHung {
 		return plan(step(StepStopNow, "%s, and it does not answer", reason))
 	}
@@ -111,7 +115,7 @@ func closing(goal Goal, f Facts) []Step {
 
 // shut stops a server and closes its directory: what the files must say then is known before it is down.
 func shut(goal Goal, f Facts, reason string) []Step {
-	steps := stop(f, reason)
+	steps := stop(goal, f, reason)
 	f.Server, f.Files.Written = ServerFacts{Status: ServerStopped}, false
 	return append(steps, closing(goal, f)...)
 }
@@ -129,6 +133,9 @@ func planDrop(goal Goal, f Facts) []Step {
 // planDrain is a planned hand-over: a checkpoint while still serving, so that the stop is short, then a fast stop, whose LSN is reported. A drained
 // node that hears nothing newer by its deadline goes back to serving, under k ≥ 1 only: its members must acknowledge, so that is safe (S21).
 func planDrain(goal Goal, f Facts) []Step {
+	if f.Server.readWrite() && goal.Hold != 0 {
+		return nil // it goes on answering; the writes are held elsewhere
+	}
 	if f.Server.readWrite() && !f.Server.Checkpointed {
 		return append(plan(step(StepCheckpoint, "a checkpoint while still serving makes the stop short")), shut(goal, f, "the node hands over")...)
 	}
@@ -166,7 +173,7 @@ func planVote(goal Goal, f Facts) []Step {
 	if steps := unusable(goal, f); steps != nil {
 		return steps
 	}
-	if steps := finishSwap(f); steps != nil {
+	if steps := finishSwap(goal, f); steps != nil {
 		return steps
 	}
 	if f.Memory.Busy == BusyRewind {
@@ -183,15 +190,15 @@ func planVote(goal Goal, f Facts) []Step {
 	case f.Server.Status == ServerStarting:
 		return wait("the server starts")
 	case f.Server.Status == ServerHung:
-		return stop(f, "a vote needs a server that answers")
+		return stop(goal, f, "a vote needs a server that answers")
 	case !f.Server.Recovery:
-		return stop(f, "a voter does not serve")
+		return stop(goal, f, "a voter does not serve")
 	case !f.Files.Written || !f.Files.Effective:
 		return plan(configure(goal, f, "a voter receives from nobody"))
 	case f.Server.Receiver:
 		return plan(step(StepEndReceiver, "the receiver outlived the reload"))
 	case !f.Server.Final && f.Server.Stale:
-		return stop(f, "replay pauses on parameters that take effect only at a start")
+		return stop(goal, f, "replay pauses on parameters that take effect only at a start")
 	case !f.Server.Final:
 		return wait("the server still reads its own log")
 	}
@@ -211,12 +218,12 @@ func unusable(goal Goal, f Facts) []Step {
 }
 
 // finishSwap goes on with an exchange of directories that was interrupted: it must be finished before anything looks at the data.
-func finishSwap(f Facts) []Step {
+func finishSwap(goal Goal, f Facts) []Step {
 	if f.Memory.Busy != BusySwap {
 		return nil
 	}
 	if !f.Server.down() {
-		return stop(f, "the directory is being exchanged")
+		return stop(goal, f, "the directory is being exchanged")
 	}
 	if f.Copy.Complete || f.Data.Kind == DataReady {
 		return plan(step(StepSwap, "an exchange of the directories was interrupted"))

@@ -11,7 +11,7 @@ func planFollow(goal Goal, f Facts) []Step {
 	if steps := unusable(goal, f); steps != nil {
 		return steps
 	}
-	if steps := finishSwap(f); steps != nil {
+	if steps := finishSwap(goal, f); steps != nil {
 		return steps
 	}
 	if f.Upstream != nil && goal.SystemID != 0 && f.Upstream.SystemID != goal.SystemID {
@@ -19,7 +19,7 @@ func planFollow(goal Goal, f Facts) []Step {
 			"the upstream %s:%d has system identifier %d, the group has %d", goal.Upstream.Host, goal.Upstream.Port, f.Upstream.SystemID, goal.SystemID)
 	}
 	if f.Server.readWrite() {
-		return stop(f, fmt.Sprintf("the goal is %s", goal.State))
+		return stop(goal, f, fmt.Sprintf("the goal is %s", goal.State))
 	}
 	if why := mustCopy(goal, f); why != "" {
 		return followCopy(goal, f, why)
@@ -168,7 +168,7 @@ func followRunning(goal Goal, f Facts) []Step {
 	case !f.Files.Written || !f.Files.Effective:
 		return plan(configure(goal, f, "follow node "+goal.Called(goal.Upstream.Node)))
 	case f.Server.Stale && goal.State != StateFastForward:
-		return stop(f, "parameters that a standby must match take effect only at a start")
+		return stop(goal, f, "parameters that a standby must match take effect only at a start")
 	case goal.State == StateFastForward && f.Server.Position.Compare(goal.Upstream.Until) >= 0:
 		return nil
 	case !f.Slots && goal.State != StateFastForward:
@@ -231,7 +231,7 @@ func followRewind(goal Goal, f Facts, why string) []Step {
 		return wait("the upstream has not written the first checkpoint of timeline %d yet", f.Upstream.Lineage.Current())
 	}
 	if !f.Server.down() {
-		return stop(f, why)
+		return stop(goal, f, why)
 	}
 	rewind := step(StepRewind, "%s", why)
 	if !f.Data.Clean {
@@ -246,7 +246,7 @@ func followCopy(goal Goal, f Facts, why string) []Step {
 		return waitFor("not_streaming", "the monitor chooses another source", "%s, and a voter is not replaced", why)
 	}
 	if !f.Server.down() {
-		return stop(f, why)
+		return stop(goal, f, why)
 	}
 	if f.Copy.Complete {
 		return plan(step(StepSwap, "%s; the copy is complete", why))

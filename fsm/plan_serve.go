@@ -8,7 +8,7 @@ func planServe(goal Goal, f Facts) []Step {
 	if steps := unusable(goal, f); steps != nil {
 		return steps
 	}
-	if steps := finishSwap(f); steps != nil {
+	if steps := finishSwap(goal, f); steps != nil {
 		return steps
 	}
 	if steps := serveData(goal, f); steps != nil {
@@ -36,7 +36,7 @@ func serveData(goal Goal, f Facts) []Step {
 			return refuse("no_data", "the monitor must fail over; see autoctl explain", "the group had data, and this node has none")
 		}
 		if !f.Server.down() {
-			return stop(f, "the directory was not initialised completely")
+			return stop(goal, f, "the directory was not initialised completely")
 		}
 		return plan(step(StepInitDB, "the first node of its group creates the cluster"))
 	}
@@ -112,7 +112,7 @@ func serveRecovery(goal Goal, f Facts) []Step {
 		if !ordered(goal) {
 			return refuse("not_our_timeline", "the monitor must order a new timeline", "the node is a standby and was ordered no timeline of its own")
 		}
-		return stop(f, "the node serves again on its own timeline, outside recovery")
+		return stop(goal, f, "the node serves again on its own timeline, outside recovery")
 	}
 	ready := f.Files.Written && f.Files.Effective
 	set := configure(goal, f, "the synchronous set is in force before the promotion (S4)")
@@ -156,10 +156,10 @@ func serveRunning(goal Goal, f Facts) []Step {
 		if steps := notOurs(goal, f); steps != nil {
 			return steps
 		}
-		return stop(f, "the node is to be promoted to a new timeline")
+		return stop(goal, f, "the node is to be promoted to a new timeline")
 	}
 	if f.Server.Stale && f.Memory.Settled == 0 && f.Fresh {
-		return stop(f, "parameters that replication needs take effect only at a start")
+		return stop(goal, f, "parameters that replication needs take effect only at a start")
 	}
 	switch {
 	case !f.Files.Written || !f.Files.Effective:

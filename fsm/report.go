@@ -21,6 +21,10 @@ type Report struct {
 	Settled uint64 `json:"settled,omitempty"`
 	// Open says that clients are admitted: the node serves and the crash gate is lifted.
 	Open bool `json:"open,omitempty"`
+	// Held is the newest [Goal.Hold] under which the group's writes are held and this node has all that the old primary had then; Routed the newest after which they
+	// go to this node.
+	Held   uint64 `json:"held,omitempty"`
+	Routed uint64 `json:"routed,omitempty"`
 	// Drained is the LSN of the shutdown checkpoint of a node that was stopped cleanly for draining or demotion; 0 otherwise.
 	Drained LSN `json:"drained,omitempty"`
 	// Standbys are the standbys as the serving node sees them.

@@ -69,6 +69,11 @@ var rules = []Rule{
 		Then: "the first node, one that brings data before one that does not, is single: k = 0",
 	},
 	{
+		Name: "held", Section: "election", fire: (*decider).held,
+		When: "a hand-over of a Citus worker group, and its writes are held on every node of the formation",
+		Then: "the standbys vote, while the old primary goes on answering",
+	},
+	{
 		Name: "log_ended", Section: "election", fire: (*decider).logEnded,
 		When: "a planned election, and a standby votes with the shutdown of the old primary as the last record of its log",
 		Then: "the votes count from now on, whether or not the old primary has said that it is down",

@@ -92,7 +92,7 @@ func vote(n *Node) (Position, bool) {
 		return Position{}, false
 	}
 	switch n.Goal.State {
-	case StateReportLSN:
+	case StateReportLSN, StatePreparePromotion:
 		if r.Vote != nil && r.Vote.Stamp == n.Goal.Stamp && r.Obeyed == n.Goal.Stamp {
 			return r.Vote.Position, true
 		}

@@ -21,7 +21,7 @@ func Wanted(goal Goal, f Facts) Files {
 				files.Configuration = f.Memory.Serving.Configuration
 			}
 		}
-	case goal.State.Follows(), awaitsEnd(goal, f):
+	case goal.State.Follows(), goal.State == StatePreparePromotion, awaitsEnd(goal, f):
 		files.Upstream, files.Limits = goal.Upstream, goal.Limits
 	}
 	return files

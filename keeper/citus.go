@@ -23,8 +23,15 @@ func (s *Service) newFormation() *formation.Keeper {
 			}
 			return s.client
 		},
-		Goal:   func() fsm.Goal { return s.store.Get().Goal },
-		Open:   func(ctx context.Context) bool { return s.node.Status(ctx, s.store.Get().Goal).Open },
+		Goal:     func() fsm.Goal { return s.store.Get().Goal },
+		Open:     func(ctx context.Context) bool { return s.node.Status(ctx, s.store.Get().Goal).Open },
+		Position: func(ctx context.Context) fsm.LSN { return s.node.Status(ctx, s.store.Get().Goal).Position.LSN },
+		Own: func() citus.Address {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return citus.Address{Host: s.config.Host, Port: s.config.Port}
+		},
+		Tell:   func() { s.daemon.Wake() },
 		Client: &metadata.Client{Connect: s.connectFellow, Log: s.opts.Log},
 		Log:    s.opts.Log,
 	})

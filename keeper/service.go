@@ -65,7 +65,7 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 	if err := notRoot(o.Config.PGData); err != nil {
 		return nil, err
 	}
-	lock, store, err := open(o.Config.StateDir)
+	lock, store, err := open(o.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (s *Service) assemble(ctx context.Context) error {
 		}
 		monitor = s.client
 	}
-	if s.node, err = newPostgres(c, s.store); err != nil {
+	if s.node, err = newPostgres(c, s.store, &s.lock.Data); err != nil {
 		return err
 	}
 	parts := daemon.Parts{
@@ -113,7 +113,7 @@ func (s *Service) assemble(ctx context.Context) error {
 	}
 	if o.Config.Kind == fsm.KindCitus {
 		s.formation = s.newFormation()
-		parts.Obeyed = s.formation.Obeyed
+		parts.Obeyed, parts.Supplement = s.formation.Obeyed, s.formation.Supplement
 	}
 	s.daemon = daemon.New(parts)
 	return nil

@@ -32,6 +32,9 @@ type Parts struct {
 	// Obeyed, if set, is told of each goal that is obeyed, once it is durable. It
 	// must not block.
 	Obeyed func(fsm.Goal)
+	// Supplement, if set, adds to a report what others than PostgreSQL and the
+	// executor know. It must not block.
+	Supplement func(*fsm.Report)
 }
 
 // Daemon runs one node. Make it with [New].

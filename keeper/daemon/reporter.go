@@ -118,8 +118,12 @@ func (d *Daemon) report(ctx context.Context) fsm.Report {
 	}
 	// Reached in this very goal means that no step of an older one is in flight:
 	// the executor takes one at a time (S5, S7).
-	if mem.Goal.State == fsm.StateReportLSN && mem.Reached == mem.Goal.Stamp && st.Final != nil {
+	votes := mem.Goal.State == fsm.StateReportLSN || mem.Goal.State == fsm.StatePreparePromotion && mem.Goal.Upstream == nil
+	if votes && mem.Reached == mem.Goal.Stamp && st.Final != nil {
 		r.Vote = &fsm.Vote{Stamp: mem.Goal.Stamp, Position: *st.Final, Ended: st.Ended}
+	}
+	if d.Supplement != nil {
+		d.Supplement(&r)
 	}
 	return r
 }

@@ -27,6 +27,10 @@ type Parts struct {
 	// Goal returns the newest goal obeyed; Open says whether this node's server serves under it and admits clients.
 	Goal func() fsm.Goal
 	Open func(context.Context) bool
+	// Position is how far this node's log reaches; Own is its address; Tell has the monitor told at once of what [Keeper.Supplement] says.
+	Position func(context.Context) fsm.LSN
+	Own      func() citus.Address
+	Tell     func()
 	// Client carries topologies to the servers.
 	Client *metadata.Client
 	Log    zerolog.Logger
@@ -38,12 +42,14 @@ type Keeper struct {
 	obeyed chan struct{} // a new goal
 	news   chan struct{} // for push: the topology changed, or may have
 	work   chan struct{} // for reconcile
+	turn   chan struct{} // for handOver
 
 	mu       sync.Mutex // guards what follows
 	topology monitorapi.Topology
 	fetched  bool
 	last     metadata.Report // what the newest call found
 	pushed   citus.Epoch     // the place of the own group that everybody was told
+	hand     holding
 }
 
 // How often the metadata are looked at although nobody told of a change: all is well, something is not.
@@ -57,11 +63,15 @@ const fetchTimeout = 3 * time.Second
 
 // New returns a keeper that [Keeper.Run] starts.
 func New(p Parts) *Keeper {
-	return &Keeper{Parts: p, obeyed: make(chan struct{}, 1), news: make(chan struct{}, 1), work: make(chan struct{}, 1)}
+	return &Keeper{Parts: p, obeyed: make(chan struct{}, 1), news: make(chan struct{}, 1), work: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
 
 // Obeyed tells of a new goal. It does not block.
-func (k *Keeper) Obeyed(fsm.Goal) { signal(k.obeyed) }
+func (k *Keeper) Obeyed(fsm.Goal) {
+	signal(k.obeyed)
+	signal(k.news)
+	signal(k.turn)
+}
 
 // Run keeps the metadata until ctx ends, and returns nil then.
 func (k *Keeper) Run(ctx context.Context) error {
@@ -69,6 +79,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	g.Go(func() error { return k.watch(ctx) })
 	g.Go(func() error { return k.announce(ctx) })
 	g.Go(func() error { return k.reconcile(ctx) })
+	g.Go(func() error { return k.handOver(ctx) })
 	return g.Wait()
 }
 
@@ -212,7 +223,7 @@ func (k *Keeper) announce(ctx context.Context) error {
 			nap(ctx, shortPace, k.news)
 			continue
 		}
-		r := k.Client.Push(ctx, t)
+		r := k.redirect(ctx, t, goal.Group)
 		k.note(r)
 		if !told && k.everywhere(r, t, goal.Group) {
 			k.mu.Lock()
