@@ -89,6 +89,9 @@ func (w *watch) run(ctx context.Context) {
 			eye = opened
 		}
 		if err := w.look(ctx, eye); err != nil {
+			if ctx.Err() == nil {
+				w.client.Log.Warn().Err(err).Int("group", w.s.group.Number).Msg("what stands in the way cannot be seen")
+			}
 			return
 		}
 		timer.Reset(watchEvery)
@@ -114,7 +117,7 @@ func (w *watch) look(ctx context.Context, eye *session) error {
 	}
 	for _, b := range found {
 		if w.p.circles && b.circle {
-			return eye.exec(ctx, `select pg_cancel_backend($1)`, int32(w.s.pid))
+			return eye.exec(ctx, `select pg_cancel_backend($1::int)`, int32(w.s.pid))
 		}
 	}
 	for _, b := range found {
@@ -128,11 +131,11 @@ func (w *watch) look(ctx context.Context, eye *session) error {
 // blockers are the sessions that pid waits for now.
 func (s *session) blockers(ctx context.Context, pid uint32) ([]blocker, error) {
 	rows, err := s.conn.Query(ctx, `with recursive chain(pid, depth) as (
-			select unnest(pg_blocking_pids($1)), 1
-			union select next, depth + 1 from chain, unnest(pg_blocking_pids(pid)) next where depth < 5 and pid not in (0, $1))
+			select unnest(pg_blocking_pids($1::int)), 1
+			union select next, depth + 1 from chain, unnest(pg_blocking_pids(pid)) next where depth < 5 and pid not in (0, $1::int))
 		select a.pid, coalesce(a.usename, ''), coalesce(a.application_name, ''), coalesce(host(a.client_addr), ''), coalesce(a.backend_type, ''), coalesce(a.wait_event, ''),
 			coalesce(a.state, ''), coalesce(a.query, ''), coalesce(extract(epoch from clock_timestamp() - a.xact_start), 0)::float8,
-			exists (select from chain where pid = $1)
+			exists (select from chain where pid = $1::int)
 		from pg_stat_activity a where a.pid in (select pid from chain where depth = 1)`, pgx.QueryExecModeExec, int32(pid))
 	if err != nil {
 		return nil, err
@@ -185,21 +188,23 @@ func (b blocker) committing() bool {
 	return slices.Contains([]string{"commit", "end", "prepare"}, strings.TrimRight(word, ";"))
 }
 
-// end ends one session, and says so in the server's log, since the client is told no more than that an administrator did it.
+// end ends one session. The server's log says why, since the client is told no more than that an administrator did it.
 func (w *watch) end(ctx context.Context, eye *session, b blocker, reason string) {
-	note := fmt.Sprintf("do $autoctl$ begin raise log 'autoctl ends the session of process %d, whose transaction is %d ms old: %s'; end $autoctl$",
-		b.pid, b.age.Milliseconds(), strings.NewReplacer("'", "", "%", "", "$", "").Replace(reason))
-	_, _ = eye.conn.Exec(ctx, note, pgx.QueryExecModeSimpleProtocol)
-	// It is looked at again in the same breath: it may have begun to commit since.
-	tag, err := eye.conn.Exec(ctx, `select from pg_stat_activity where pid = $1 and wait_event is distinct from 'SyncRep' and pg_terminate_backend(pid)`,
+	// What waited goes on the moment that this is done, and ends the watch: the rest must be said all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	// It is looked at again in the same breath: it may have begun to commit since. The function stands outside of the conditions, whose order is the planner's; and
+	// Citus has one of that name for numbers of another type.
+	tag, err := eye.conn.Exec(ctx, `select pg_terminate_backend($1::int) where exists (select from pg_stat_activity where pid = $1::int and wait_event is distinct from 'SyncRep')`,
 		pgx.QueryExecModeExec, int32(b.pid))
-	if err != nil || tag.RowsAffected() == 0 {
+	if err != nil || tag.RowsAffected() == 0 || slices.ContainsFunc(w.ended, func(e Ended) bool { return e.PID == b.pid }) {
 		return
 	}
 	e := Ended{PID: b.pid, User: b.user, Client: b.client, App: b.app, AgeMS: b.age.Milliseconds(), Reason: reason}
-	if !slices.ContainsFunc(w.ended, func(o Ended) bool { return o.PID == e.PID }) {
-		w.ended = append(w.ended, e)
-		w.client.Log.Warn().Int("group", w.s.group.Number).Uint32("pid", e.PID).Str("user", e.User).Str("client", e.Client).Int64("age_ms", e.AgeMS).Str("reason", reason).
-			Msg("a session that stood in the way was ended")
-	}
+	w.ended = append(w.ended, e)
+	w.client.Log.Warn().Int("group", w.s.group.Number).Uint32("pid", e.PID).Str("user", e.User).Str("client", e.Client).Int64("age_ms", e.AgeMS).Str("reason", reason).
+		Msg("a session that stood in the way was ended")
+	note := fmt.Sprintf("do $autoctl$ begin raise log 'autoctl ends the session of process %d, whose transaction is %d ms old: %s'; end $autoctl$",
+		b.pid, e.AgeMS, strings.NewReplacer("'", "", "%", "", "$", "").Replace(reason))
+	_, _ = eye.conn.Exec(ctx, note, pgx.QueryExecModeSimpleProtocol)
 }

@@ -63,7 +63,29 @@ func server(t *testing.T, b pgserver.Binaries, number int) *pgtest.Server {
 	}
 	s.Write()
 	s.Start()
+	t.Cleanup(func() { complaints(t, s) })
 	return s
+}
+
+// complaints shows, of a test that failed, what a server had to complain about.
+func complaints(t *testing.T, s *pgtest.Server) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	log, err := os.ReadFile(s.LogFile)
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	for line := range strings.Lines(string(log)) {
+		for _, word := range []string{"ERROR:", "FATAL:", "WARNING:", "autoctl ends", "deadlock"} {
+			if strings.Contains(line, word) {
+				t.Logf("port %d: %s", s.Port, strings.TrimSpace(line))
+				break
+			}
+		}
+	}
 }
 
 // template returns the data directory of a stopped server with the extension. It is made once for all test runs: initdb and the extension take seconds.

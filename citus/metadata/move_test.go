@@ -69,10 +69,13 @@ func TestPlannedMove(t *testing.T) {
 	m := l.mover()
 	clients := startLoad(t, map[string]*pgtest.Server{"coordinator": l.servers[0], "other worker": l.servers[2]})
 
-	m.Update(l.wish(1, &citus.Hold{ID: "first", Planned: true, To: address(heir)}))
-	l.await("the first hold", func() bool { return status(m, 1).Held })
-	m.Update(l.wish(1, nil))
-	l.await("its end", func() bool { return status(m, 1).Hold == "" })
+	for i := range 6 {
+		id := fmt.Sprintf("withdrawn %d", i)
+		m.Update(l.wish(1, &citus.Hold{ID: id, Planned: true, To: address(heir)}))
+		l.await("a hold", func() bool { s := status(m, 1); return s.Held && s.Hold == id })
+		m.Update(l.wish(1, nil))
+		l.await("its end", func() bool { return status(m, 1).Hold == "" })
+	}
 	if got := l.servers[0].Query("select nodeport from pg_dist_node where groupid = 1"); got != fmt.Sprint(old.Port) {
 		t.Errorf("a withdrawn hold has left the address %s", got)
 	}
@@ -99,7 +102,7 @@ func TestPlannedMove(t *testing.T) {
 // A transaction that lasts longer than the grace is ended, and others are not; without force the hold fails instead.
 func TestGrace(t *testing.T) {
 	l := newFormation(t, 2)
-	long := l.servers[2].Connect()
+	long, other := l.servers[2].Connect(), l.servers[2].Connect()
 	for _, sql := range []string{"begin", "update accounts set balance = balance"} {
 		if _, err := long.Exec(within(t), sql); err != nil {
 			t.Fatal(err)
@@ -126,6 +129,9 @@ func TestGrace(t *testing.T) {
 	t.Logf("held after %v; ended: %+v", time.Since(began).Round(time.Millisecond), ended)
 	if _, err := long.Exec(within(t), "select 1"); err == nil {
 		t.Error("the long transaction goes on")
+	}
+	if _, err := other.Exec(within(t), "select 1"); err != nil {
+		t.Errorf("a session that stood in nobody's way was ended: %v", err)
 	}
 	if got := l.servers[2].Query("select balance from accounts where id = 1"); got != "100" {
 		t.Errorf("reads under a hold: %s", got)

@@ -82,7 +82,8 @@ func TestDrop(t *testing.T) {
 		t.Errorf("removed with shards on it: %s rows; %s", got, describe(r))
 	}
 	l.servers[0].Exec(`select citus_move_shard_placement(shardid, (select nodeid from pg_dist_node where groupid = 2), (select nodeid from pg_dist_node where groupid = 1), 'block_writes')
-		from pg_dist_placement where groupid = 2; call citus_cleanup_orphaned_resources()`)
+		from pg_dist_placement where groupid = 2`)
+	l.servers[0].Exec("call citus_cleanup_orphaned_resources()")
 	r = l.client.Reconcile(within(t), dropped)
 	if got := l.servers[0].Query("select count(*) from pg_dist_node where groupid = 2"); got != "0" {
 		t.Errorf("not removed: %s", describe(r))

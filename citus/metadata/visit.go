@@ -87,8 +87,8 @@ func (v *visit) endOrphans(ctx context.Context, s *session, before citus.Actual,
 		}
 		err := s.exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity
 			where backend_type = 'client backend' and application_name ~ '^citus_[a-z_]+ gpid=[0-9]+$' and client_addr = any ($2::text[]::inet[])
-			and substring(application_name from '[0-9]+$')::numeric >= $1::numeric * 10000000000
-			and substring(application_name from '[0-9]+$')::numeric < ($1::numeric + 1) * 10000000000
+			and substring(application_name from '[0-9]+$')::numeric >= $1::int * 10000000000::numeric
+			and substring(application_name from '[0-9]+$')::numeric < ($1::int + 1) * 10000000000::numeric
 			and wait_event is distinct from 'SyncRep'`, int32(row.ID), former)
 		if err != nil {
 			v.client.Log.Warn().Err(err).Int("group", s.group.Number).Msg("the sessions of a former primary could not be ended")
