@@ -58,7 +58,7 @@ func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string
 	if err := checkPasswordFile(cfg); err != nil {
 		return Created{}, err
 	}
-	lock, store, err := open(cfg.StateDir)
+	lock, store, err := open(cfg)
 	if err != nil {
 		return Created{}, err
 	}
@@ -109,16 +109,19 @@ func refusedOutright(err error) bool {
 	}
 }
 
-// open takes the lock and reads the memory of a node.
-func open(dir string) (*state.Lock, *state.Store, error) {
-	lock, err := state.Acquire(dir)
+// open takes the locks and reads the memory of a node.
+func open(cfg Config) (*state.Lock, *state.Store, error) {
+	lock, err := state.Acquire(cfg.StateDir)
 	if err != nil {
 		if held, ok := errors.AsType[*state.HeldError](err); ok {
 			return nil, nil, refuse(CodeHeld, err, "stop it first with autoctl stop, or use it", "%v", held)
 		}
 		return nil, nil, refuse(CodeState, err, "the directory must be writable by this user", "%v", err)
 	}
-	store, err := state.Open(dir)
+	if err := lock.Data.Hold(cfg.PGData); err != nil {
+		return nil, nil, errors.Join(refuse(CodeHeld, err, "use the name of the directory and the user with which that one was created", "%v", err), lock.Abandon())
+	}
+	store, err := state.Open(cfg.StateDir)
 	if err != nil {
 		return nil, nil, errors.Join(refuse(CodeState, err, state.Hint(err), "%v", err), lock.Release())
 	}
@@ -251,7 +254,7 @@ func ReplaceStopped(ctx context.Context, cfg Config, monitor Registrar) (reg mon
 	if err := notRoot(cfg.PGData); err != nil {
 		return reg, err
 	}
-	lock, store, err := open(cfg.StateDir)
+	lock, store, err := open(cfg)
 	if err != nil {
 		return reg, err
 	}
@@ -280,6 +283,9 @@ func Destroy(cfg Config) error {
 		return err
 	}
 	defer func() { _ = lock.Release() }()
+	if err := lock.Data.Hold(cfg.PGData); err != nil {
+		return refuse(CodeHeld, err, "stop it first", "%v", err)
+	}
 	if p, err := pgserver.Adopt(cfg.PGData); err == nil {
 		return errors.Join(refuse(CodeHeld, nil, "stop it first", "a server runs on %s", cfg.PGData), p.Close())
 	}

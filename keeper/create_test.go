@@ -206,6 +206,20 @@ func TestCreate_Refusals(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = l.Release() })
 		}, keeper.CodeHeld},
+		"second keeper, by another name": {func(t *testing.T, cfg *keeper.Config) {
+			t.Helper()
+			pgtest.CopyTemplate(t, cfg.PGData)
+			var first state.DataLock
+			if err := first.Hold(cfg.PGData); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = first.Release() })
+			link := cfg.PGData + ".link"
+			if err := os.Symlink(cfg.PGData, link); err != nil {
+				t.Fatal(err)
+			}
+			cfg.PGData = link
+		}, keeper.CodeHeld},
 		"no programs": {func(_ *testing.T, cfg *keeper.Config) { cfg.PGCtl = "/nowhere/pg_ctl" }, keeper.CodeSetup},
 	} {
 		t.Run(name, func(t *testing.T) {

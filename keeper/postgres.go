@@ -19,17 +19,19 @@ import (
 // postgres fits package local to [daemon.Node].
 type postgres struct {
 	*local.Node
+	dir      string
+	lock     *state.DataLock
 	systemID atomic.Uint64 // as last seen
 }
 
-// newPostgres prepares the PostgreSQL that a configuration describes. It changes
-// nothing and starts nothing.
-func newPostgres(c local.Config, store *state.Store) (*postgres, error) {
+// newPostgres prepares the PostgreSQL that a configuration describes and works on
+// as long as the lock can be held. It changes nothing and starts nothing.
+func newPostgres(c local.Config, store *state.Store, lock *state.DataLock) (*postgres, error) {
 	n, err := local.New(c, store)
 	if err != nil {
 		return nil, refuse(CodeSetup, err, "", "%v", err)
 	}
-	return &postgres{Node: n}, nil
+	return &postgres{Node: n, dir: c.DataDir, lock: lock}, nil
 }
 
 // localConfig translates the configuration and works out its defaults.
@@ -78,8 +80,13 @@ func majorOf(dataDir string) int {
 	return major
 }
 
-// Observe remembers the system identifier on its way.
+// Observe remembers the system identifier on its way. Each step follows a look, so
+// that nothing is done to a directory that another keeper works on: one that was
+// created, copied or put into its place since the last look is locked here.
 func (p *postgres) Observe(ctx context.Context, goal fsm.Goal) (fsm.Facts, error) {
+	if err := p.lock.Hold(p.dir); err != nil {
+		return fsm.Facts{}, err
+	}
 	f, err := p.Node.Observe(ctx, goal)
 	if f.Data.SystemID != 0 {
 		p.systemID.Store(f.Data.SystemID)

@@ -311,3 +311,28 @@ func TestResolved(t *testing.T) {
 		}
 	}
 }
+
+// TestFollowed: one data directory is one node: a link to one that was created is that one, and a link that was itself given to create keeps its name.
+func TestFollowed(t *testing.T) {
+	path, pgdata := written(t, keeperFile)
+	link := pgdata + ".link"
+	for _, err := range []error{os.Mkdir(pgdata, 0o700), os.Symlink(pgdata, link)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(want string) {
+		t.Helper()
+		if got, err := absolutePath(link); err != nil || got != want {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
+	}
+	is(resolved(pgdata))
+	if err := os.MkdirAll(filepath.Dir(configPath(link)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, configPath(link)); err != nil {
+		t.Fatal(err)
+	}
+	is(resolved(link))
+}

@@ -97,7 +97,21 @@ func absolutePath(dir string) (string, error) {
 	if err := oneLine(abs); err != nil {
 		return "", fail(classUsage, "", "data directory %w", err)
 	}
-	return resolved(abs), nil
+	return followed(resolved(abs)), nil
+}
+
+// followed is what a symbolic link leads to, where that was created and the link was not: one directory must not become two nodes.
+func followed(dir string) string {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil || real == dir || exists(configPath(dir)) || !exists(configPath(real)) {
+		return dir
+	}
+	return real
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // resolved replaces symbolic links among the ancestors of a path, as far as they exist: the name of a directory must be the same

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -19,28 +20,39 @@ const (
 
 // HeldError says that another keeper runs on the data directory.
 type HeldError struct {
-	PID int // 0 when unknown
+	PID int    // 0 when unknown
+	Dir string // the data directory, where it is held under another name or by another user's keeper
 }
 
 // Error names the process.
 func (e *HeldError) Error() string {
-	if e.PID == 0 {
+	switch {
+	case e.Dir != "":
+		return fmt.Sprintf("another keeper runs on %s: under another name of the directory, or with the configuration of another user", e.Dir)
+	case e.PID == 0:
 		return "another keeper runs on this data directory"
 	}
 	return fmt.Sprintf("another keeper runs on this data directory, with process id %d", e.PID)
 }
 
-// Lock is the right to run a keeper on one data directory. The operating system
-// takes it back when the process ends, however it ends.
+// Lock is the right to run a keeper on one state directory, and on the data
+// directory of its Data. The operating system takes it back when the process ends,
+// however it ends.
 type Lock struct {
+	Data DataLock
+
 	lock *flock.Flock
 	pid  string
 	made string // the uppermost directory that was made for it; empty when all were there
 }
 
+// looks is for how long Acquire tries again: [Locked], that asks whether a
+// lock is held, has it for a moment.
+const looks = 100 * time.Millisecond
+
 // Acquire takes the lock of a state directory, creating the directory if
-// needed, and writes the pid file. It does not wait: a second keeper gets a
-// [HeldError].
+// needed, and writes the pid file. It does not wait for the end of another
+// keeper: a second one gets a [HeldError].
 func Acquire(dir string) (*Lock, error) {
 	made := missing(dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -48,6 +60,9 @@ func Acquire(dir string) (*Lock, error) {
 	}
 	l := &Lock{lock: flock.New(filepath.Join(dir, LockName)), pid: filepath.Join(dir, PIDName), made: made}
 	ok, err := l.lock.TryLock()
+	for began := time.Now(); err == nil && !ok && time.Since(began) < looks; ok, err = l.lock.TryLock() {
+		time.Sleep(looks / 20) // there is no event to wait for
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock state directory: %w", err)
 	}
@@ -63,7 +78,7 @@ func Acquire(dir string) (*Lock, error) {
 
 // Release gives the lock back and removes the pid file.
 func (l *Lock) Release() error {
-	return errors.Join(os.Remove(l.pid), l.lock.Unlock())
+	return errors.Join(l.Data.Release(), os.Remove(l.pid), l.lock.Unlock())
 }
 
 // Abandon is Release for what came to nothing: a state directory that was made for it is removed again, and what was made above it, unless it holds
@@ -80,7 +95,7 @@ func (l *Lock) Abandon() error {
 			break // in use
 		}
 	}
-	return errors.Join(err, l.lock.Unlock())
+	return errors.Join(err, l.Data.Release(), l.lock.Unlock())
 }
 
 // missing returns the uppermost directory of a path that does not exist; "" when all do.
@@ -109,16 +124,25 @@ func PID(dir string) (int, error) {
 // Running returns the process id of the keeper that holds the lock of a state
 // directory, or 0 when there is none.
 func Running(dir string) (int, error) {
-	if _, err := os.Stat(filepath.Join(dir, LockName)); errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	probe := flock.New(filepath.Join(dir, LockName))
-	ok, err := probe.TryRLock()
-	if err != nil {
-		return 0, fmt.Errorf("look at lock: %w", err)
-	}
-	if ok {
-		return 0, probe.Unlock()
+	held, err := Locked(filepath.Join(dir, LockName))
+	if err != nil || !held {
+		return 0, err
 	}
 	return PID(dir)
+}
+
+// Locked says whether somebody holds a lock, given the path of its file.
+func Locked(path string) (bool, error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	probe := flock.New(path)
+	free, err := probe.TryRLock()
+	if err != nil {
+		return false, fmt.Errorf("look at lock: %w", err)
+	}
+	if free {
+		return false, probe.Unlock()
+	}
+	return true, nil
 }

@@ -123,6 +123,42 @@ func TestAcquire_Second(t *testing.T) {
 	}
 }
 
+// TestDataLock_S11: one data directory has one keeper, whatever name leads there; the lock is on the directory that is there now, and goes along when another
+// is put into its place.
+func TestDataLock_S11(t *testing.T) {
+	parent := t.TempDir()
+	at := func(name string) string { return filepath.Join(parent, name) }
+	var first, second state.DataLock
+	hold := func(l *state.DataLock, name string, want bool) {
+		t.Helper()
+		err := l.Hold(at(name))
+		if held, ok := errors.AsType[*state.HeldError](err); ok == want || !ok && err != nil || ok && held.Dir != at(name) {
+			t.Errorf("hold %s: %v, want %t", name, err, want)
+		}
+	}
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	hold(&first, "data", true) // it does not exist yet
+	do(os.Mkdir(at("data"), 0o700))
+	do(os.Symlink(at("data"), at("link")))
+	hold(&first, "data", true)
+	hold(&first, "data", true)
+	hold(&second, "link", false)
+	do(os.Mkdir(at("copy"), 0o700))
+	do(os.Rename(at("data"), at("old")))
+	do(os.Rename(at("copy"), at("data")))
+	hold(&first, "data", true)
+	hold(&second, "link", false)
+	hold(&second, "old", true)
+	do(first.Release())
+	hold(&second, "link", true)
+	do(second.Release())
+}
+
 // TestNote_IsWrittenWithTheNextUpdate: what is noted is there at once, and on disk with the next change.
 func TestNote_IsWrittenWithTheNextUpdate(t *testing.T) {
 	dir := t.TempDir()
