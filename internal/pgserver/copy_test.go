@@ -190,6 +190,8 @@ func TestS23_CopyWithTablespaces(t *testing.T) {
 func TestCopyInsideTheDirectory(t *testing.T) {
 	source := pgtest.NewStarted(t, nil)
 	source.Exec("create table t as select generate_series(1, 1000) i")
+	// The source was replaced inside, too, and what was replaced is still there.
+	must(t, os.MkdirAll(filepath.Join(source.DataDir, ".autoctl-old", "base"), 0o700))
 	target := pgtest.New(t, conf.Params{"primary_conninfo": source.Conninfo()})
 	d, err := pgserver.InspectDataDir(within(t), target.Binaries, target.DataDir)
 	must(t, err)
@@ -202,6 +204,9 @@ func TestCopyInsideTheDirectory(t *testing.T) {
 	before, err := os.Stat(target.DataDir)
 	must(t, err)
 	must(t, pgserver.BaseBackup(within(t), source.Binaries, backup(source, target, st)))
+	if _, err := os.Lstat(filepath.Join(st.Dir, ".autoctl-old")); err == nil {
+		t.Error("what the source had replaced was copied")
+	}
 	must(t, st.Swap())
 	must(t, st.DiscardOld())
 	after, err := os.Stat(target.DataDir)

@@ -51,6 +51,9 @@ const (
 	disarmedExt = ".autoctl-old"
 )
 
+// ofSwaps are the names in a data directory that belong to swaps.
+var ofSwaps = []string{insideCopy, insideOld, swapMark}
+
 // StagingFor says where a copy for a data directory goes. It looks, and creates
 // nothing.
 func StagingFor(d DataDir) (Staging, error) {
@@ -135,8 +138,14 @@ func readCopyMark(dir string) (Copy, bool, error) {
 }
 
 // Complete records that the copy is whole. BaseBackup calls it; everything in
-// the copy must be durable already.
+// the copy must be durable already. What the source's directory holds of earlier
+// swaps came along, and is no part of the copy.
 func (s Staging) Complete(c Copy) error {
+	for _, name := range ofSwaps {
+		if err := os.RemoveAll(filepath.Join(s.Dir, name)); err != nil {
+			return fmt.Errorf("complete copy: %w", err)
+		}
+	}
 	for _, t := range c.Tablespaces {
 		versions, err := versionDirs(t.staged())
 		if err != nil {

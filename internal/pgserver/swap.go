@@ -206,7 +206,7 @@ func (s Staging) move() error {
 			return err
 		}
 	}
-	if err := s.moveEntries(s.Dir, s.DataDir, "global", copyMark); err != nil {
+	if err := s.moveEntries(s.Dir, s.DataDir, append([]string{"global", copyMark}, ofSwaps...)...); err != nil {
 		return err
 	}
 	for _, last := range []string{"global", copyMark} {
@@ -297,7 +297,7 @@ func removeEmpty(dir string) error {
 // putAside gives what was replaced its name.
 func (s Staging) putAside() error {
 	if s.Inside {
-		return s.removeAll(s.Dir) // empty by now
+		return s.removeAll(s.Dir) // empty by now, but for what an earlier version copied of the source's swaps
 	}
 	if !exists(s.Dir) {
 		return nil

@@ -210,21 +210,22 @@ func withoutXmin(ctx context.Context, c *pgx.Conn, name string) error {
 // housePace is how often slots on standbys are advanced.
 const housePace = 5 * time.Second
 
-// keepHouse advances slots on a standby, and clears up after a swap once the standby streams.
+// keepHouse advances slots on a standby, and clears up after a swap once the node streams or serves.
 func (n *Node) keepHouse(ctx context.Context) {
 	every(ctx, func() time.Duration { return housePace }, func(ctx context.Context) {
 		if _, err := pgserver.TrimLog(n.config().LogFile, pgserver.LogLimit); err != nil {
 			n.config().Log.Warn().Err(err).Msg("the server's log grows")
 		}
-		s := n.newest()
-		if s.status != fsm.ServerRunning || !s.recovery || !s.streaming {
+		s, goal := n.newest(), n.memory.Get().Goal
+		if s.status != fsm.ServerRunning || s.recovery && !s.streaming {
 			return
 		}
-		goal := n.memory.Get().Goal
-		if err := n.advanceSlots(ctx, goal, s.replayed); err != nil {
-			n.config().Log.Debug().Err(err).Msg("slots not advanced")
+		if s.recovery {
+			if err := n.advanceSlots(ctx, goal, s.replayed); err != nil {
+				n.config().Log.Debug().Err(err).Msg("slots not advanced")
+			}
 		}
-		if st, err := n.staging(ctx); err == nil && exists(st.Old) && goal.State == fsm.StateSecondary {
+		if st, err := n.staging(ctx); err == nil && exists(st.Old) && (s.recovery && goal.State == fsm.StateSecondary || !s.recovery && goal.State.Serves()) {
 			if err := st.DiscardOld(); err != nil {
 				n.config().Log.Warn().Err(err).Msg("replaced data directory not removed")
 			}
