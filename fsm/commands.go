@@ -97,8 +97,8 @@ func (d *decider) failover(e Election, target NodeID) Answer {
 		return d.overrule(e, target)
 	}
 	switch {
-	case p == nil && e.AllowDataLoss && len(d.g.Record) == 0 && len(d.heard(nil)) > 0:
-		e.Reason = "forced" // nobody who is left remembers who served: a replacement monitor was told by standbys only
+	case p == nil && d.g.Election == nil && e.AllowDataLoss && len(d.heard(nil)) > 0:
+		e.Reason = "forced" // a replacement monitor was told by standbys only, who do not know the record, or the node that served was dropped
 		d.elect(e, "asked by an operator, who accepts that commits may be lost")
 		return accepted("election with the votes that there are: commits may be lost")
 	case p == nil:

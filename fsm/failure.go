@@ -120,6 +120,9 @@ func (d *decider) vouched(p *Node) (by NodeID, until Instant) {
 // primary's keeper restarts it in place under its unchanged goal.
 func (d *decider) primaryFailed() bool {
 	p := d.primary()
+	if p == nil && len(d.g.Record) > 0 && d.g.Election == nil {
+		d.refuse(0, true, "autoctl perform failover --allow-data-loss", "the node that served was dropped, and nobody else is known to hold all that it acknowledged")
+	}
 	if p == nil || d.g.Election != nil || !p.Goal.State.Serves() {
 		return false
 	}
