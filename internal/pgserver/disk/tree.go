@@ -82,3 +82,25 @@ func syncTree(path string) error {
 		return errors.Join(f.Sync(), f.Close())
 	})
 }
+
+// RemoveTree deletes a directory and all that is in it; of one that is itself a
+// mount point, which cannot be deleted, all that is in it. One that does not
+// exist is fine.
+func RemoveTree(path string) error {
+	mounted, err := IsMountPoint(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || !mounted {
+		return errors.Join(err, os.RemoveAll(path))
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(path, e.Name())))
+	}
+	return errors.Join(errs...)
+}

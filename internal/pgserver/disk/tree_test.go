@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestSyncTrees: each way goes through a whole tree, links that lead nowhere included, and tells of one that is not there.
@@ -29,5 +31,35 @@ func TestSyncTrees(t *testing.T) {
 		if err := sync(filepath.Join(dir, "absent")); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s of an absent directory: %v", name, err)
 		}
+	}
+}
+
+// TestRemoveTree: a directory goes, a mount point is emptied, and what is not there is gone already.
+func TestRemoveTree(t *testing.T) {
+	fill := func(dir string) string {
+		if err := os.MkdirAll(filepath.Join(dir, "base", "1"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	dir := fill(filepath.Join(t.TempDir(), "data"))
+	for range 2 {
+		if err := RemoveTree(dir); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("after RemoveTree: %v", err)
+		}
+	}
+	mounted := t.TempDir()
+	if err := unix.Mount("tmpfs", mounted, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("the part about mount points needs to mount one: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(mounted, unix.MNT_DETACH) })
+	if err := RemoveTree(fill(mounted)); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(mounted); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
 	}
 }
