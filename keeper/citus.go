@@ -71,3 +71,12 @@ func (s *Service) metadata(ctx context.Context, activate bool) (any, error) {
 	}
 	return CitusStatus{Formation: t.Formation, Database: t.Database, Groups: t.Groups, Nodes: r.Nodes}, nil
 }
+
+// shards lists what lives in a group of the formation alone.
+func (s *Service) shards(ctx context.Context, group int) (any, error) {
+	if s.formation == nil {
+		return nil, &control.Error{Code: "refused", Text: "this node does not belong to a Citus formation"}
+	}
+	list, err := s.formation.Shards(ctx, group)
+	return list, told(err)
+}

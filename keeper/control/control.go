@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // SocketName is the name of the socket in the state directory.
@@ -26,12 +27,14 @@ const maxLine = 1 << 20
 
 // Request is what a command asks.
 type Request struct {
-	// Command is status, stop, reload, or monitor.
+	// Command is status, stop, reload, monitor, citus, activate, or shards.
 	Command string `json:"command"`
 	// Mode is how to stop: keeper-only, graceful, fast, or immediate.
 	Mode string `json:"mode,omitempty"`
 	// URI is the new monitor; empty disables it.
 	URI string `json:"uri,omitempty"`
+	// Group is whose shards are asked about.
+	Group int `json:"group,omitempty"`
 }
 
 // Error is a refusal or failure as the daemon told it.
@@ -83,6 +86,23 @@ func Serve(ctx context.Context, dir string, h Handler) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("restrict control socket: %w", err), l.Close())
 	}
+	return serve(ctx, l, h)
+}
+
+// acceptPause is how long nobody is let in after that failed.
+const acceptPause = 100 * time.Millisecond
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// serve answers whoever comes until ctx ends, which closes the listener.
+func serve(ctx context.Context, l net.Listener, h Handler) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	var wg sync.WaitGroup
@@ -92,8 +112,12 @@ func Serve(ctx context.Context, dir string, h Handler) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("accept on control socket: %w", err)
+		}
+		if err != nil { // such as too many open files: whoever comes later may be answered
+			pause(ctx, acceptPause)
+			continue
 		}
 		wg.Go(func() { answer(ctx, c, h) })
 	}
