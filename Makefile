@@ -22,6 +22,10 @@ PURE      = $(MODULE)/fsm $(MODULE)/fsm/explore
 RUN           ?= .
 EXPLORE_TIME  ?= 30m
 BENCH_RUNS    ?= 5
+DURATION      ?= 30m
+NODES         ?= 3
+SYNC          ?= 0
+ASYNC         ?= 0
 DEMO_FLAGS    ?=
 
 .PHONY: help
@@ -54,7 +58,7 @@ tidy-check: ## fail when go.mod or go.sum are not tidy
 	$(GO) mod tidy -diff
 
 .PHONY: test
-test: deps fmt-check vet tidy-check decisions race scenarios ## everything that must pass: formatting, vet, unit tests and scenarios
+test: deps fmt-check vet tidy-check decisions race short ## everything that must pass: formatting, vet, unit tests and short scenarios
 
 .PHONY: unit
 unit: ## unit tests without the race detector (fast)
@@ -62,20 +66,35 @@ unit: ## unit tests without the race detector (fast)
 
 .PHONY: race
 race: ## unit tests with the race detector
-	$(GO) test -race -timeout 30m -run '$(RUN)' $(filter-out $(PURE),$(UNIT))
+	$(GO) test -race -short -timeout 30m -run '$(RUN)' $(filter-out $(PURE),$(UNIT))
 
 # Decisions are pure and start no goroutine, and their search is ten times as slow under the race detector.
 .PHONY: decisions
 decisions: ## the decisions, and the minute's search of their states
 	$(GO) test -timeout 30m -run '$(RUN)' $(PURE)
 
+# Scenarios that take more than 20 s each leave themselves out where -short is given.
+SCENARIO = AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl-race $(GO) test -race -count=1 -p 1 -parallel 3
+
+.PHONY: short
+short: deps build-race ## the scenarios that take less than 20 s each
+	$(SCENARIO) -short -timeout 30m -run '$(RUN)' $(SCENARIOS)
+
 .PHONY: scenarios
-scenarios: deps build-race ## scenarios on real PostgreSQL (RUN=regexp picks some)
-	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl-race $(GO) test -race -count=1 -p 1 -parallel 3 -timeout 45m -run '$(RUN)' $(SCENARIOS)
+scenarios: deps build-race ## all scenarios on real PostgreSQL (RUN=regexp picks some)
+	$(SCENARIO) -timeout 90m -run '$(RUN)' $(SCENARIOS)
+	$(SCENARIO) -timeout 30m -run '$(if $(filter .,$(RUN)),ThirtyFailovers,$(RUN))' $(MODULE)/tests/inprocess
 
 .PHONY: explore
 explore: ## search the state space of the decisions for EXPLORE_TIME (30m)
 	AUTOCTL_EXPLORE=$(EXPLORE_TIME) $(GO) test -count=1 -timeout 0 -v -run 'Explore|MutationsControl' ./fsm/...
+
+# Further: SEED=n, NODES=3..9, SYNC=number_sync_standbys, ASYNC=nodes without quorum, SETTINGS="name=value ...", FAULTS="kind ..."
+.PHONY: soak
+soak: deps build ## break a group at random for DURATION (30m) and write a report to bin/soak (docs/soak.md)
+	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl AUTOCTL_SOAK=$(DURATION) AUTOCTL_SOAK_SEED=$(SEED) AUTOCTL_SOAK_NODES=$(NODES) AUTOCTL_SOAK_SYNC=$(SYNC) \
+	AUTOCTL_SOAK_ASYNC=$(ASYNC) AUTOCTL_SOAK_SETTINGS='$(SETTINGS)' AUTOCTL_SOAK_FAULTS='$(FAULTS)' AUTOCTL_SOAK_DIR=$(CURDIR)/$(BIN)/soak \
+	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./tests/soak
 
 .PHONY: bench
 bench: deps build ## measure write gaps per fault, BENCH_RUNS times each (5)

@@ -16,26 +16,42 @@ import (
 	"github.com/autoctl/autoctl/tests/machine"
 )
 
-// megabytes writes so much WAL on the node, in transactions of a megabyte, and
-// ends with the first that fails.
-func megabytes(n *cluster.Node, count int) error {
-	for range count {
-		if _, err := n.TrySQL("select pg_logical_emit_message(true, 'autoctl', repeat('x', 1000000))"); err != nil {
-			return err
-		}
+// megabytes writes so much WAL on the host's server, whatever it is, in
+// transactions of a megabyte, and ends with the first that fails. It connects as
+// the server's owner does on the machine itself.
+func megabytes(t *testing.T, h *machine.Host, count int) error {
+	t.Helper()
+	file, err := os.ReadFile(filepath.Join(h.PGDATA(), "postmaster.pid"))
+	if err != nil {
+		return err
 	}
-	return nil
+	lines := strings.Split(string(file), "\n")
+	if len(lines) < 5 {
+		return errors.New("the server has not started")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	args := []string{filepath.Join(machine.PostgresBin(t), "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", lines[4], "-p", lines[3], "-d", "postgres"}
+	for range count {
+		args = append(args, "-c", "select pg_logical_emit_message(true, 'autoctl', repeat('x', 1000000))")
+	}
+	r, err := h.Run(ctx, nil, args...)
+	if err == nil && r.Code != 0 {
+		err = errors.New(r.Stderr)
+	}
+	return err
 }
 
 // exhaust fills the volume until the node's server has ended for want of room:
 // what it has recycled lasts for a while.
-func exhaust(c *cluster.Cluster, n *cluster.Node, writer *cluster.Node, v *machine.Volume) {
+func exhaust(t *testing.T, c *cluster.Cluster, n *cluster.Node, writer *cluster.Node, v *machine.Volume) {
+	t.Helper()
 	before := n.Postmaster()
 	v.Fill()
 	c.Await(late, n.Name+" has no room left", func(context.Context) error {
-		_ = megabytes(writer, 20)
+		failure := megabytes(t, writer.Host, 20)
 		if now := n.Postmaster(); now == before {
-			return fmt.Errorf("process %d still runs", now)
+			return fmt.Errorf("process %d still runs; the last failure was: %v", now, failure)
 		}
 		return nil
 	})
@@ -58,7 +74,7 @@ func TestDiskFull(t *testing.T) {
 	w := c.Writer()
 
 	t.Log("the primary's")
-	exhaust(c, n1, n1, disk)
+	exhaust(t, c, n1, n1, disk)
 	c.Writes(w, soon)
 	c.Await(soon, "n2 serves", func(context.Context) error { return serves(c, "n2") })
 	disk.Free()
@@ -66,7 +82,7 @@ func TestDiskFull(t *testing.T) {
 	c.Right(soon)
 
 	t.Log("the standby's")
-	exhaust(c, n1, n2, disk)
+	exhaust(t, c, n1, n2, disk)
 	c.Wait(soon, cluster.States{"n2": cluster.WaitPrimary})
 	c.Writes(w, soon)
 	disk.Free()
@@ -86,7 +102,7 @@ func TestMonitorDiskFull(t *testing.T) {
 	c.AddAll("n1", "n2")
 	w := c.Writer()
 	before, began := c.LastEvent(), w.Elapsed()
-	exhaust(c, c.Monitor, c.Monitor, disk)
+	exhaust(t, c, c.Monitor, c.Monitor, disk)
 	for range 20 {
 		c.Writes(w, 2*time.Second)
 		<-time.After(100 * time.Millisecond)
@@ -165,7 +181,7 @@ func TestSlotLost(t *testing.T) {
 	n2.Cut()
 	c.Wait(soon, cluster.States{"n1": cluster.WaitPrimary})
 	keepLittle(t, n1)
-	if err := megabytes(n1, 400); err != nil {
+	if err := megabytes(t, n1.Host, 400); err != nil {
 		t.Fatal(err)
 	}
 	c.Await(soon, "the slot is lost", func(context.Context) error {

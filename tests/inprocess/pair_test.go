@@ -43,6 +43,12 @@ func (n *node) silence() {
 func pair(t *testing.T) (s *site, a, b *node) {
 	t.Helper()
 	t.Parallel()
+	return pairAlone(t)
+}
+
+// pairAlone is pair for a test that shares the process with no other.
+func pairAlone(t *testing.T) (s *site, a, b *node) {
+	t.Helper()
 	s = newSite(t)
 	began := time.Now()
 	a = s.add("a")
