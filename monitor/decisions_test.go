@@ -144,6 +144,7 @@ func TestDecisions(t *testing.T) {
 	t.Logf("another primary %v after the report of the crash", took)
 	b.recover(w, ks[0])
 	b.awaitStates(client, fsm.StateSecondary, fsm.StatePrimary)
+	b.milestones(client, ks[0].id, ks[1].id)
 
 	b.stop(ErrLeaveRunning)
 	b.start()
@@ -202,6 +203,29 @@ func (b *bench) crash(w *world, victim, heir *keeper) time.Duration {
 		b.explain(heir.client)
 		b.t.Fatal("no failover")
 		return 0
+	}
+}
+
+// milestones holds the events of a failover to what its timings are read from, in order.
+func (b *bench) milestones(client *monitorapi.Client, victim, heir fsm.NodeID) {
+	b.t.Helper()
+	events, err := client.Events(b.t.Context(), monitorapi.EventFilter{Count: 1000})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	i := 0
+	want := []struct {
+		kind string
+		node fsm.NodeID
+	}{{"server", victim}, {"election", 0}, {"state", heir}, {"goal", heir}, {"told", heir}, {"open", heir}, {"elected", heir}}
+	for _, e := range events {
+		if i < len(want) && e.Kind == want[i].kind && e.Node == want[i].node && (e.Kind != "state" || e.Reported == fsm.StateReportLSN) {
+			i++
+		}
+	}
+	if i < len(want) {
+		b.t.Errorf("no event %s of node %d comes where it should", want[i].kind, want[i].node)
+		b.explain(client)
 	}
 }
 

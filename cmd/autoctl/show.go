@@ -135,8 +135,11 @@ func serverVersion(number int) string {
 func (a *app) showEvents() *cobra.Command {
 	var t *target
 	var count int
+	var timings bool
 	cmd := &cobra.Command{
 		Use: "events", Short: "Print the last events, with the rule and the reason of each",
+		Long: `Print the last events, with the rule and the reason of each. With --timings print instead when
+each step of the last failovers came: what the monitor noticed, decided, heard and told.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if count < 1 || count > 10000 {
 				return fail(classUsage, "", "--count is %d: must be between 1 and 10000", count)
@@ -149,9 +152,17 @@ func (a *app) showEvents() *cobra.Command {
 				if s.group >= 0 {
 					filter.Formation, filter.Group = s.formation, &s.group
 				}
+				if timings {
+					filter.Count = timedEvents
+				}
 				events, err := s.Events(cmd.Context(), filter)
 				if err != nil {
 					return err
+				}
+				if timings {
+					all := failovers(events)
+					all = all[max(0, len(all)-count):]
+					return a.print(map[string]any{"failovers": all}, func(w io.Writer) { writeTimings(w, all) })
 				}
 				if events == nil {
 					events = []monitorapi.Event{}
@@ -162,8 +173,12 @@ func (a *app) showEvents() *cobra.Command {
 	}
 	t = bindTarget(cmd, true)
 	cmd.Flags().IntVarP(&count, "count", "n", 20, "how `many`")
+	cmd.Flags().BoolVar(&timings, "timings", false, "print the steps of the last failovers, in milliseconds")
 	return leaf(cmd, cobra.NoArgs)
 }
+
+// timedEvents is how many events are looked through for failovers.
+const timedEvents = 10000
 
 func writeEvents(w io.Writer, events []monitorapi.Event) {
 	if len(events) == 0 {

@@ -163,6 +163,26 @@ language sql stable as $$
   select m.retired + coalesce((select sum(g.decisions) from autoctl.grp g), 0)::bigint, m.incarnation from autoctl.monitor m
 $$;
 
+-- note_milestones writes down when the monitor heard of what a failover is timed by: that a server failed, and that clients are admitted.
+create or replace function autoctl.note_milestones(n autoctl.node, was jsonb, now jsonb) returns void
+language plpgsql as $$
+declare
+  status text := now->'server'->>'status';
+begin
+  if was is null then
+    return; -- the monitor has just started: it is no news
+  end if;
+  if status in ('crashed', 'hung') and was->'server'->>'status' is distinct from status then
+    insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned, stamp)
+    values (n.formation, n.grp, n.id, n.name, 'server', 'report', format('its server is %s', case status when 'hung' then 'hung' else 'down, and nobody asked for that' end),
+      now->>'state', coalesce(n.goal->>'state', 'init'), now->'obeyed');
+  end if;
+  if coalesce((now->>'open')::boolean, false) and not coalesce((was->>'open')::boolean, false) then
+    insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned, stamp)
+    values (n.formation, n.grp, n.id, n.name, 'open', 'report', 'it admits clients', now->>'state', coalesce(n.goal->>'state', 'init'), now->'obeyed');
+  end if;
+end $$;
+
 -- publish lets nodes, watchers and operators hear what was decided. The caller has made the decision durable, and its proof, before.
 create or replace function autoctl.publish(f text, g integer, d jsonb) returns void
 language plpgsql as $$
@@ -178,6 +198,12 @@ begin
       case when octet_length(n.goal::text) < 7500 then n.goal::text
       else json_build_object('incarnation', n.goal->'incarnation', 'epoch', n.goal->'epoch', 'seq', n.goal->'seq')::text end);
     perform autoctl.announce(n, coalesce((select r.report->>'state' from autoctl.report r where r.node = n.id), 'init'), 'goal', '');
+    if n.goal->>'state' in ('single', 'wait_primary', 'primary')
+        and exists (select from autoctl.grp x where x.formation = f and x.number = g and (x.election->>'candidate')::bigint = n.id) then
+      insert into autoctl.event (formation, grp, node, name, kind, rule, reason, assigned, stamp)
+      values (f, g, n.id, n.name, 'told', 'publish', 'it hears that it is chosen', n.goal->>'state',
+        jsonb_build_object('incarnation', n.goal->'incarnation', 'epoch', n.goal->'epoch', 'seq', n.goal->'seq'));
+    end if;
   end loop;
   for e in select x from jsonb_array_elements(nullif(d->'events', 'null')) x where x->>'kind' <> 'goal' loop
     select * into n from autoctl.node x where x.id = (e->>'node')::bigint;

@@ -44,6 +44,7 @@ begin
   if old.material is distinct from news then
     perform autoctl.wake(n.formation, n.grp);
   end if;
+  perform autoctl.note_milestones(n, old.report, report);
   if before is distinct from state then
     insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned, stamp)
     values (n.formation, n.grp, n.id, n.name, 'state', 'report', format('reported %s after %s', state, before), state,
