@@ -41,7 +41,7 @@ func (ts times) report(b *testing.B, what string) {
 // acknowledged write as four clients see it that write one row at a time by the
 // multi-host URI, with the default timings. No acknowledged row may be lost.
 func BenchmarkGap(b *testing.B) {
-	for _, nodes := range []int{2, 3} {
+	for _, nodes := range []int{2, 3, 5} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) { benchmarkGaps(b, nodes) })
 	}
 }
@@ -50,7 +50,7 @@ func benchmarkGaps(b *testing.B, nodes int) {
 	b.Helper()
 	c := cluster.New(b)
 	c.Lab.NeedLinks()
-	c.AddAll([]string{"n1", "n2", "n3"}[:nodes]...)
+	c.AddAll([]string{"n1", "n2", "n3", "n4", "n5"}[:nodes]...)
 	// The one setting that is not the default: so many failures in a row count as
 	// poison otherwise, and the group would restart in place.
 	c.Command("set", "formation", "settings", "failover_limit=1000")
