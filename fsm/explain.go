@@ -157,9 +157,9 @@ func (d *decider) atBest() bool {
 	return true
 }
 
-// serves reports whether the node was heard to admit clients for writes.
+// serves reports whether the node, if the monitor knows it, was heard to admit clients for writes.
 func (d *decider) serves(p *Node) bool {
-	return p.Goal.State.Serves() && d.readWrite(p) && p.Report.Open
+	return p != nil && p.Goal.State.Serves() && d.readWrite(p) && p.Report.Open
 }
 
 // summary says in one sentence who serves and how its commits are protected.

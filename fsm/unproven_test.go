@@ -12,7 +12,7 @@ func TestS9_NobodyRemembers(t *testing.T) {
 	const now = Instant(time.Hour)
 	for name, g := range map[string]Group{
 		"record unknown":  {Unproven: true},
-		"primary dropped": {Record: Record{{Seq: 5, Epoch: 2, Primary: Member{Node: 9, Generation: 1}}}},
+		"primary dropped": {Record: Record{{Seq: 5, Epoch: 2, Primary: Member{Node: 9, Generation: 1}, K: 1, Members: []Member{{1, 1}}}}},
 	} {
 		g.Kind, g.Incarnation, g.Epoch, g.Seq, g.Settings, g.SystemID = KindPgsql, 2, 2, 7, DefaultSettings(), 42
 		for id := NodeID(1); id <= 2; id++ {
@@ -29,6 +29,9 @@ func TestS9_NobodyRemembers(t *testing.T) {
 		human := false
 		for _, r := range Decide(g, now).Refused {
 			human = human || r.Human && strings.Contains(r.Hint, "perform failover --allow-data-loss")
+		}
+		if text := Explain(g, now).Text(); !strings.Contains(text, "needs you: ") {
+			t.Errorf("%s: explain says %s", name, text)
 		}
 		if !human {
 			t.Errorf("%s: nobody is told to decide", name)
