@@ -26,6 +26,7 @@ const (
 	ExitAuth         = 9
 	ExitPrecondition = 10
 	ExitDropped      = 11
+	ExitInterrupted  = 130
 )
 
 // Command runs an autoctl command about the group from the monitor's host; it

@@ -28,7 +28,7 @@ func build(t *testing.T, o options, rec *recorder) *nemesis {
 	c := cluster.Prepare(t, cluster.Setup{})
 	c.Lab.NeedLinks()
 	n := &nemesis{
-		opt: o, c: c, rec: rec, claims: map[string]bool{},
+		opt: o, c: c, rec: rec, claims: map[string]bool{}, revived: map[string]time.Time{},
 		data: map[string]*machine.Volume{}, state: map[string]*machine.Volume{},
 	}
 	n.data[c.Monitor.Name] = c.Monitor.Volume(c.Monitor.PGDATA(), dataMegabytes)

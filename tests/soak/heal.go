@@ -44,16 +44,23 @@ func (n *nemesis) heal(ctx context.Context) error {
 
 // revive does what a service manager and an operator do about a node whose
 // daemon has ended: it is run again, or made anew when the monitor has forgotten
-// it.
+// it. It is tried again only after a while.
 func (n *nemesis) revive(ctx context.Context, node *cluster.Node) error {
+	if since := time.Since(n.revived[node.Name]); since < reviveAfter {
+		return nil
+	}
+	n.revived[node.Name] = time.Now()
 	code, _ := node.TryEnd(ctx)
 	dropped := false
-	if node != n.c.Monitor && (code == 0 || code == cluster.ExitDropped) {
+	if node != n.c.Monitor && code >= 0 {
 		g, err := n.group(ctx)
-		dropped = err == nil && member(g, node.Name) == nil
+		if err != nil {
+			return nil // Whether it is known there will be seen when the monitor answers.
+		}
+		dropped = member(g, node.Name) == nil
 	}
 	if !dropped {
-		if code > 0 && code != 130 {
+		if code > 0 && code != cluster.ExitInterrupted {
 			n.rec.anomaly("P3", fmt.Sprintf("the daemon on %s ended by itself with exit code %d", node.Name, code), "")
 		}
 		return node.TryLaunch(false)
@@ -64,6 +71,9 @@ func (n *nemesis) revive(ctx context.Context, node *cluster.Node) error {
 	}
 	return node.TryLaunch(true, n.flags(node.Name)...)
 }
+
+// reviveAfter is the pause between two attempts to run a daemon.
+const reviveAfter = 5 * time.Second
 
 func member(g monitorapi.GroupState, name string) *monitorapi.NodeState {
 	for i := range g.Nodes {

@@ -36,6 +36,7 @@ func TestJudge(t *testing.T) {
 		"a swap that found what it expects":      {history(write(1), swap(1, 2, true), read(2)), judgement{}},
 		"a swap that found something else":       {history(write(1), swap(3, 2, true), read(2)), judgement{violated: true}},
 		"a swap that failed without a reason":    {history(write(1), swap(1, 2, false), read(1)), judgement{violated: true}},
+		"no answer, met by a swap alone":         {history(write(1), operation{kind: opSwap, old: 1, value: 2, pending: true}, swap(1, 3, false), write(4), read(4)), judgement{}},
 		"a stale read that nobody had confirmed": {history(write(1), write(2), read(2), plain(1)), judgement{plain: true}},
 	} {
 		t.Run(name, func(t *testing.T) {

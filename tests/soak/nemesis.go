@@ -25,6 +25,7 @@ type nemesis struct {
 	state    map[string]*machine.Volume // under what daemons remember
 	rec      *recorder
 	serving  atomic.Value // name of the node that acknowledged last
+	revived  map[string]time.Time
 
 	mu     sync.Mutex
 	claims map[string]bool
