@@ -106,6 +106,11 @@ demo: ## install what is missing, build, and show a failover on this machine (DE
 	@$(MAKE) --no-print-directory build
 	@scripts/demo $(DEMO_FLAGS)
 
+.PHONY: demo-citus
+demo-citus: ## the same for a Citus formation (WORKERS=1 to 3); says how to get Citus where it is not installed
+	@$(MAKE) --no-print-directory build
+	@scripts/demo-citus
+
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## run the linters (the first run builds them)
 	$(TOOLS)/golangci-lint run ./...

@@ -133,7 +133,10 @@ type view struct {
 }
 
 func (v view) by(all int) string {
-	if len(v.on) == all {
+	switch len(v.on) {
+	case 0:
+		return "nobody"
+	case all:
 		return "all"
 	}
 	var names []string
