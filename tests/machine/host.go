@@ -238,15 +238,28 @@ func (d *Daemon) Wait(ctx context.Context) error {
 }
 
 // FreePort returns a TCP port that is free now on the loopback interface that
-// all tests share: servers of different hosts put their sockets into the same
-// directory, under the number of their port.
+// all tests share, and of which no server of another laboratory has a socket:
+// servers of different hosts put theirs into the same directory, under the number
+// of their port.
 func (h *Host) FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, err
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			return 0, err
+		}
+		if !hasSocket("/var/run/postgresql", port) && !hasSocket("/tmp", port) {
+			return port, nil
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func hasSocket(dir string, port int) bool {
+	_, err := os.Lstat(filepath.Join(dir, fmt.Sprintf(".s.PGSQL.%d.lock", port)))
+	return err == nil
 }
 
 // Dial connects as a program on the host would, also while the host is cut off:
