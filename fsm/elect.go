@@ -344,8 +344,11 @@ func (d *decider) elected() bool {
 	if c == nil || !d.readWrite(c) || c.Report.Server.Timeline != c.Goal.Timeline {
 		return false
 	}
-	if d.g.Election.Hold && !d.routed(c) {
-		return false
+	if d.g.Election.Hold {
+		if !d.routed(c) {
+			return false
+		}
+		d.releaseOld(c)
 	}
 	d.event("elected", c.ID, "it runs read-write on timeline %d, %d ms after the election began", c.Goal.Timeline, d.now.Sub(d.g.Election.Began).Milliseconds())
 	d.g.Election = nil

@@ -90,3 +90,12 @@ func (d *decider) routed(c *Node) bool {
 	d.wakeAt(e.PhaseBegan.Add(patience))
 	return false
 }
+
+// releaseOld ends the service of an old primary that went on answering, whatever an operator wants of it next.
+func (d *decider) releaseOld(c *Node) {
+	for i := range d.g.Nodes {
+		if n := &d.g.Nodes[i]; n.ID != c.ID && n.Goal.State.Drains() {
+			d.assign(n, StateDemoted, "node %s serves", c.Name)
+		}
+	}
+}

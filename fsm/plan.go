@@ -88,7 +88,7 @@ func start(goal Goal, f Facts, reason string) []Step {
 // stop ends a server: in order when it answers, at once when it does not. A former primary of a Citus formation is always ended at once: stopped in order, its
 // sessions that wait for a standby would go on to commit on the other nodes what was never replicated (design section 9).
 func stop(goal Goal, f Facts, reason string) []Step {
-	if goal.Kind == KindCitus && f.Server.readWrite() && !goal.State.Drains() && !goal.State.Serves() && goal.State != StateDropped {
+	if succeeded := !goal.State.Drains() && !goal.State.Serves() && len(goal.Peers) > 0; succeeded && goal.Kind == KindCitus && f.Server.readWrite() {
 		return plan(step(StepStopNow, "%s", reason))
 	}
 	if f.Server.Status == ServerHung {
