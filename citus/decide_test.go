@@ -173,7 +173,7 @@ func TestDecide(t *testing.T) {
 			row 2 1 w1
 			told 0 1 c
 			told 1 2 w1`, want: `
-			together: note 1 #2 w1b; move 1 #2 w1b
+			together: move 1 #2 w1b; note 1 #2 w1b
 			differs: address 1`},
 		{name: "every metadata primary changes the address for itself, that of the coordinator too", self: 2, text: `
 			group 0 4 cb
@@ -185,8 +185,8 @@ func TestDecide(t *testing.T) {
 			told 0 1 c
 			told 1 2 w1
 			told 2 1 w2`, want: `
-			together: note 0 #1 cb; move 0 #1 cb
-			together: note 1 #2 w1b; move 1 #2 w1b
+			together: move 0 #1 cb; note 0 #1 cb
+			together: move 1 #2 w1b; note 1 #2 w1b
 			differs: address 0
 			differs: address 1`},
 		{name: "a server that knows better is left alone", text: `
@@ -204,7 +204,7 @@ func TestDecide(t *testing.T) {
 			row 2 1 w1b
 			told 0 1 c
 			told 1 1.9 w1b`, want: `
-			together: note 1 #2 w1; move 1 #2 w1
+			together: move 1 #2 w1; note 1 #2 w1
 			differs: address 1`},
 		{name: "the same epoch cannot have two addresses", text: `
 			group 0 1 c
@@ -221,7 +221,7 @@ func TestDecide(t *testing.T) {
 			row 2 1 w1
 			told 0 1 c
 			told 1 5 w1b`, want: `
-			together: note 1 #2 w1b; move 1 #2 w1b
+			together: move 1 #2 w1b; note 1 #2 w1b
 			differs: address 1`},
 		{name: "the epoch of a right address is noted", text: `
 			group 0 1 c
@@ -240,7 +240,7 @@ func TestDecide(t *testing.T) {
 			row 7 1 w1b standby
 			told 0 1 c
 			told 1 2 w1a`, want: `
-			together: note 1 #2 w1b; move 1 #7 node-7.autoctl.invalid; move 1 #2 w1b; move 1 #7 w1a
+			together: move 1 #7 node-7.autoctl.invalid; move 1 #2 w1b; move 1 #7 w1a; note 1 #2 w1b
 			differs: address 1
 			differs: address 1`},
 		{name: "the standby's row makes room though its new place is not wanted yet, and is removed later", text: `
@@ -251,7 +251,7 @@ func TestDecide(t *testing.T) {
 			row 7 1 w1b standby
 			told 0 1 c
 			told 1 2 w1a`, want: `
-			together: note 1 #2 w1b; move 1 #7 node-7.autoctl.invalid; move 1 #2 w1b; move 1 #7 w1a
+			together: move 1 #7 node-7.autoctl.invalid; move 1 #2 w1b; move 1 #7 w1a; note 1 #2 w1b
 			differs: unwanted 1
 			differs: address 1
 			differs: address 1`},
@@ -263,7 +263,7 @@ func TestDecide(t *testing.T) {
 			row 7 1 w1b standby
 			told 0 1 c
 			told 1 2 w1a`, want: `
-			together: note 1 #2 w1b; move 1 #7 node-7.autoctl.invalid; move 1 #2 w1b; move 1 #7 w1a
+			together: move 1 #7 node-7.autoctl.invalid; move 1 #2 w1b; move 1 #7 w1a; note 1 #2 w1b
 			differs: foreign 1
 			differs: address 1
 			differs: address 1`},
@@ -275,7 +275,7 @@ func TestDecide(t *testing.T) {
 			row 2 1 w1
 			row 3 2 w2
 			told 0 1 c`, want: `
-			together: note 1 #2 w2; note 2 #3 w1; move 1 #2 node-2.autoctl.invalid; move 2 #3 w1; move 1 #2 w2
+			together: move 1 #2 node-2.autoctl.invalid; move 2 #3 w1; move 1 #2 w2; note 1 #2 w2; note 2 #3 w1
 			differs: address 1
 			differs: address 2`},
 		{name: "a chain needs no step aside", text: `
@@ -286,7 +286,7 @@ func TestDecide(t *testing.T) {
 			row 2 1 w1
 			row 3 2 w2
 			told 0 1 c`, want: `
-			together: note 1 #2 w2; note 2 #3 w3; move 2 #3 w3; move 1 #2 w2
+			together: move 2 #3 w3; move 1 #2 w2; note 1 #2 w2; note 2 #3 w3
 			differs: address 1
 			differs: address 2`},
 		{name: "an address that somebody else's row has is waited for, and nothing is noted", text: `
@@ -308,7 +308,7 @@ func TestDecide(t *testing.T) {
 			told 0 1 c
 			told 1 2 w1
 			told 2 2 w2`, want: `
-			together: note 2 #3 w2b; move 2 #3 w2b
+			together: move 2 #3 w2b; note 2 #3 w2b
 			everywhere: activate 1 #2 w1
 			differs: inactive 1
 			differs: inactive 2
@@ -371,7 +371,7 @@ func TestDecide(t *testing.T) {
 			row 2 1 w1 pool host=w1
 			told 0 1 c
 			told 1 2 w1 pool host=w1`, want: `
-			together: note 1 #2 w1b; move 1 #2 w1b; pool 1 #2 w1b (host=w1b)
+			together: move 1 #2 w1b; note 1 #2 w1b; pool 1 #2 w1b (host=w1b)
 			differs: pool 1
 			differs: address 1`},
 		{name: "our pool is removed, somebody's is not", text: `

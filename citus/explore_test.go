@@ -9,7 +9,7 @@ import (
 // The model of this file: a coordinator and a worker, each with its own row for group 1 and its own memory of what it was told; the group moves from one address to
 // another and back, each time with a hold first; two reconcilers, of which the first has the coordinator's group's former primary under it and may know nothing
 // new for ever; and the daemons that copy a coordinator's rows to the worker, the former coordinator's among them. Everything may happen in any order, and any
-// reconciler may crash between any two steps. What is decided is decided by Decide and NextAct.
+// reconciler may crash between any two steps. What is to be changed is decided by Decide.
 
 // stage is how far the monitor has come. A hold may be given up once.
 type stage uint8
@@ -176,25 +176,25 @@ func (m model) mind(t *testing.T, r int, add func(string, func(*model))) {
 		})
 	}
 	switch m.act(r) {
-	case ActTake:
+	case takes:
 		add(name("begins to hold"), func(m *model) {
 			m.minds[r].hand, m.minds[r].id, m.minds[r].begun = true, me.knows, uint8(me.knows.epoch())
 		})
-	case ActRelease:
+	case releases:
 		add(name("releases"), func(m *model) {
 			m.free(r)
 			m.minds[r] = mind{knows: me.knows, pending: me.pending}
 		})
-	case ActCommit:
+	case commits:
 		add(name("commits what it holds"), func(m *model) { m.commit(t, r) })
-	case ActNothing:
+	case waits:
 	}
 	for n := range m.sites {
 		s := m.sites[n]
 		if me.hand && !me.over && s.holder == nobody {
 			add(name(fmt.Sprintf("holds on %d", n)), func(m *model) { m.sites[n].holder, m.sites[n].since = int8(r), me.begun })
 		}
-		if me.pending[n] == 0 && m.wants(n, me.knows) && m.act(r) != ActCommit {
+		if me.pending[n] == 0 && m.wants(n, me.knows) && m.act(r) != commits {
 			add(name(fmt.Sprintf("decides on %d", n)), func(m *model) { m.minds[r].pending[n] = uint8(me.knows.epoch()) })
 		}
 		if me.pending[n] > 0 {
@@ -203,13 +203,31 @@ func (m model) mind(t *testing.T, r int, add func(string, func(*model))) {
 	}
 }
 
-func (m model) act(r int) Act {
+// act is what a keeper does about the hold that it has in hand: it takes one when the monitor wishes it, commits it with a newer epoch, and lets it go when the wish is gone.
+type act int
+
+const (
+	waits act = iota
+	takes
+	commits
+	releases
+)
+
+func (m model) act(r int) act {
 	me := m.minds[r]
-	var in *Holding
-	if me.hand {
-		in = &Holding{ID: fmt.Sprint(me.id), Epoch: Epoch{1, uint64(me.begun)}, Over: me.over}
+	wish := me.knows == holding || me.knows == holding2
+	switch newer := uint8(me.knows.epoch()) > me.begun; {
+	case !me.hand && wish:
+		return takes
+	case !me.hand:
+		return waits
+	case newer && !me.over:
+		return commits
+	case newer || me.knows != me.id:
+		return releases
+	default:
+		return waits
 	}
-	return NextAct(*me.knows.topology().Group(1), in)
 }
 
 // write commits a transaction that was decided before. A hold of an older epoch is ended for it; another is waited for.
@@ -259,12 +277,12 @@ func (m model) heal(t *testing.T) error {
 	m.minds[1].knows = m.monitor
 	for range 8 {
 		switch m.act(1) {
-		case ActCommit:
+		case commits:
 			m.commit(t, 1)
-		case ActRelease:
+		case releases:
 			m.free(1)
 			m.minds[1] = mind{knows: m.monitor, pending: m.minds[1].pending}
-		case ActTake, ActNothing:
+		case takes, waits:
 		}
 		for n := range m.sites {
 			if m.minds[1].pending[n] > 0 {

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// batches puts the changes of addresses in an order in which no address ever belongs to two rows, and parts them into transactions. The epochs come first in each:
-// a server that knows better refuses before any lock is taken.
+// batches puts the changes of addresses in an order in which no address ever belongs to two rows, and parts them into transactions. The moves come first
+// in each: whoever changes a group takes the locks of its shards first, and that of what the server was told after them, or two would wait for each other.
 func (d *decision) batches() {
 	d.displace()
 	together := newSets(d.t)
@@ -41,7 +41,7 @@ func (d *decision) batches() {
 		}
 	}
 	for _, root := range slices.Sorted(maps.Keys(roots)) {
-		d.out.Batches = append(d.out.Batches, slices.Concat(notes[root], moves[root], pools[root]))
+		d.out.Batches = append(d.out.Batches, slices.Concat(moves[root], notes[root], pools[root]))
 	}
 }
 

@@ -28,6 +28,9 @@ const (
 	watchEvery = 25 * time.Millisecond
 )
 
+// supersededAfter is how long a hold for an older topology may stand in the way: it may be about to be committed for the newer, by whoever took it.
+const supersededAfter = 300 * time.Millisecond
+
 // patience says what a watch does about sessions that stand in the way.
 type patience struct {
 	// old ends transactions of at least this age; all ends any, once the watch has lasted as long. Zero ends none.
@@ -157,7 +160,7 @@ func (w *watch) reason(b blocker) string {
 	case b.kind != "client backend" && !strings.HasPrefix(b.kind, "Citus Background Task"):
 		return "" // the metadata daemon would not react, and nobody else holds such locks for long
 	case strings.HasPrefix(b.app, holdName):
-		if w.p.superseded != nil && w.p.superseded(b.app) {
+		if w.p.superseded != nil && waited >= supersededAfter && w.p.superseded(b.app) {
 			return "it holds writes for a topology that is no longer"
 		}
 		if !w.p.holds || w.p.all == 0 || waited < w.p.all {

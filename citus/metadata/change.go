@@ -47,10 +47,10 @@ func (s *session) step(ctx context.Context, step citus.Step) error {
 }
 
 func (s *session) noted(ctx context.Context, step citus.Step, sql string, args ...any) error {
-	if err := s.note(ctx, step); err != nil {
+	if err := s.exec(ctx, sql, args...); err != nil {
 		return err
 	}
-	return s.exec(ctx, sql, args...)
+	return s.note(ctx, step)
 }
 
 // note writes the group's place. The row's lock makes reconcilers of one server take turns; the condition refuses the one that knows less.

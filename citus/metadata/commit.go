@@ -19,13 +19,8 @@ const workersFirst = 300 * time.Millisecond
 
 // Commit ends the hold by writing the group's place in t, which has a newer epoch, in the transactions that hold, so that waiting writes go to the new primary. First it looks
 // whether the right server serves there: nothing is written otherwise, and the hold is released. Servers that do not hold are told like by [Client.Push], the new
-// primary among them. The old primary's part stays held: it is to be stopped, and until then its own clients wait.
+// primary among them. Each server then resolves the prepared transactions that it began. The old primary's part stays held: it is to be stopped, and until then its own clients wait.
 func (h *Held) Commit(ctx context.Context, t citus.Topology) Report {
-	return h.commitSeen(ctx, t, func(Node) {})
-}
-
-// commitSeen is Commit, and tells seen of each server as soon as it is done.
-func (h *Held) commitSeen(ctx context.Context, t citus.Topology, seen func(Node)) Report {
 	h.stop()
 	h.growing.Wait()
 	g := t.Group(h.group)
@@ -38,7 +33,6 @@ func (h *Held) commitSeen(ctx context.Context, t citus.Topology, seen func(Node)
 		return Report{Nodes: []Node{{Group: h.group, At: g.Primary, Problem: err.Error(), Recovered: -1}}}
 	}
 	v := h.client.visit(t)
-	v.seen = seen
 	v.knows(h.group)
 	parts := h.surrender()
 	told := make(chan struct{})
@@ -102,8 +96,14 @@ func (h *Held) commit(ctx context.Context, v *visit, only citus.Topology, p *par
 	h.mu.Unlock()
 	if err != nil {
 		h.client.Log.Warn().Err(explain(changing, err)).Int("group", p.s.group.Number).Msg("a hold could not be committed; the address is written anew")
+		p.s.close(ctx) // and what it holds is let go
+		return v.follow(ctx, only, p.s.group)
 	}
-	return v.follow(ctx, only, p.s.group)
+	n := v.follow(ctx, only, p.s.group)
+	if n.Recovered < 0 {
+		n.Recovered = h.client.resolve(ctx, p.s)
+	}
+	return n
 }
 
 func (h *Held) patience(t citus.Topology) patience {

@@ -59,14 +59,12 @@ func (c *Client) look(ctx context.Context, t, part citus.Topology, g citus.Group
 func (v *visit) follow(ctx context.Context, part citus.Topology, g citus.Group) Node {
 	s, n := v.client.look(ctx, v.t, part, g)
 	if s == nil {
-		v.seen(n)
 		return n
 	}
 	defer s.close(ctx)
 	if batches := citus.Decide(part, *n.Actual, g.Number).Batches; len(batches) > 0 {
 		v.make(ctx, part, s, &n, batches)
 	}
-	v.seen(n)
 	if n.moved() {
 		n.Recovered = v.client.resolve(ctx, s)
 	}

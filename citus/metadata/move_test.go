@@ -13,33 +13,6 @@ import (
 	"github.com/autoctl/autoctl/internal/pgserver/pgtest"
 )
 
-// mover runs a mover over the lab's topology until the test ends.
-func (l *lab) mover() *metadata.Mover {
-	m := metadata.NewMover(l.client, 2*time.Second)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		m.Run(ctx)
-	}()
-	l.t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-	m.Update(l.top)
-	l.await("the mover has looked", func() bool { return status(m, 1).Routed })
-	return m
-}
-
-func status(m *metadata.Mover, group int) citus.Status {
-	for _, s := range m.Status() {
-		if s.Group == group {
-			return s
-		}
-	}
-	return citus.Status{}
-}
-
 // caught waits until a standby has replayed all that its primary has.
 func (l *lab) caught(primary, standby *pgtest.Server) {
 	lsn := primary.Query("select pg_current_wal_flush_lsn()")
@@ -66,36 +39,51 @@ func (l *lab) whole(servers ...*pgtest.Server) {
 func TestPlannedMove(t *testing.T) {
 	l := newFormation(t, 2)
 	old, heir := l.servers[1], l.standby(1)
-	m := l.mover()
 	clients := startLoad(t, map[string]*pgtest.Server{"coordinator": l.servers[0], "other worker": l.servers[2]})
-
-	for i := range 6 {
-		id := fmt.Sprintf("withdrawn %d", i)
-		m.Update(l.wish(1, &citus.Hold{ID: id, Planned: true, To: address(heir)}))
-		l.await("a hold", func() bool { s := status(m, 1); return s.Held && s.Hold == id })
-		m.Update(l.wish(1, nil))
-		l.await("its end", func() bool { return status(m, 1).Hold == "" })
+	hold := func() (*metadata.Held, time.Duration) {
+		t.Helper()
+		began := time.Now()
+		held, err := l.client.Hold(within(t), l.wish(1, &citus.Hold{ID: "move", Planned: true, To: address(heir)}), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if missing, ended := held.Missing(), held.Ended(); len(missing) > 0 || len(ended) > 0 {
+			t.Errorf("missing %v, ended %v", missing, ended)
+		}
+		return held, time.Since(began).Round(time.Millisecond)
+	}
+	for range 5 {
+		held, took := hold()
+		t.Logf("held after %v, and released", took)
+		held.Release(within(t))
 	}
 	if got := l.servers[0].Query("select nodeport from pg_dist_node where groupid = 1"); got != fmt.Sprint(old.Port) {
-		t.Errorf("a withdrawn hold has left the address %s", got)
+		t.Errorf("holds that were withdrawn have left the address %s", got)
 	}
-
+	held, took := hold()
 	began := time.Now()
-	m.Update(l.wish(1, &citus.Hold{ID: "second", Planned: true, To: address(heir)}))
-	l.await("the second hold", func() bool { s := status(m, 1); return s.Held && s.Hold == "second" })
-	held := time.Now()
 	l.caught(old, heir)
 	heir.Exec("select pg_promote()")
-	promoted := time.Now()
-	m.Update(l.move(1, address(heir)))
-	l.await("routed", func() bool { s := status(m, 1); return s.Routed && s.Epoch.Number == 2 })
-	routed := time.Now()
+	promoted := time.Since(began)
+	moved := l.move(1, address(heir))
+	// Another reconciler hears of it at the same time.
+	other := make(chan metadata.Report, 1)
+	go func() { other <- l.client.Push(context.Background(), moved) }()
+	began = time.Now()
+	r := held.Commit(within(t), moved)
+	routed := time.Since(began)
+	if !r.Routed(1) || !r.Propagated(1) {
+		t.Errorf("committed: %s", describe(r))
+	}
 	old.Stop(pgserver.StopImmediate)
-	l.await("propagated", func() bool { return status(m, 1).Propagated })
-	t.Logf("held after %v, promoted after %v, routed after %v", held.Sub(began).Round(time.Millisecond), promoted.Sub(held).Round(time.Millisecond), routed.Sub(promoted).Round(time.Millisecond))
+	t.Logf("held after %v, promoted after %v, told after %v", took, promoted.Round(time.Millisecond), routed.Round(time.Millisecond))
+	if r := <-other; !r.Routed(1) {
+		t.Errorf("the other reconciler: %s", describe(r))
+	}
 	time.Sleep(500 * time.Millisecond)
 	clients.end(t)
 	clients.clean(t)
+	held.Release(within(t))
 	l.whole(l.servers[0], heir, l.servers[2])
 }
 

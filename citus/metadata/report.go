@@ -35,33 +35,3 @@ func (r Report) Propagated(group int) bool {
 func (r Report) Changed() bool {
 	return slices.ContainsFunc(r.Nodes, func(n Node) bool { return len(n.Done) > 0 })
 }
-
-// Status summarises the report for one group of the topology.
-func (r Report) Status(t citus.Topology, group int) citus.Status {
-	s := citus.Status{Group: group, Routed: r.Routed(group), Propagated: r.Propagated(group)}
-	if g := t.Group(group); g != nil {
-		s.Epoch = g.Epoch
-	}
-	for _, n := range r.Nodes {
-		if n.Actual == nil {
-			continue
-		}
-		if p := n.Actual.Place(group); p != nil && p.Epoch.Compare(s.Epoch) > 0 && p.Epoch.Compare(s.Newer) > 0 {
-			s.Newer = p.Epoch
-		}
-	}
-	for _, n := range r.Nodes {
-		if s.Problem == "" && n.Group == citus.Coordinator && n.Problem != "" {
-			s.Problem = n.Problem
-		}
-		for _, d := range n.Left {
-			if s.Problem == "" && d.Group == group && !citus.Right([]citus.Difference{d}, group) {
-				s.Problem = d.Reason
-			}
-		}
-	}
-	if n := r.Node(group); s.Problem == "" && n != nil {
-		s.Problem = n.Problem
-	}
-	return s
-}

@@ -15,8 +15,6 @@ import (
 type visit struct {
 	client *Client
 	t      citus.Topology
-	// seen is told of each server as soon as it is done, while others may hang; it is called from several goroutines.
-	seen func(Node)
 
 	mu     sync.Mutex
 	looked map[int]*look
@@ -29,7 +27,7 @@ type look struct {
 }
 
 func (c *Client) visit(t citus.Topology) *visit {
-	return &visit{client: c, t: t, looked: map[int]*look{}, seen: func(Node) {}}
+	return &visit{client: c, t: t, looked: map[int]*look{}}
 }
 
 // push makes every server follow part of the topology.
