@@ -33,10 +33,18 @@ type Client struct {
 	opts   Options
 	where  string
 
-	turn   chan struct{} // holds the right to use conn; a channel, so that waiting for it obeys contexts
-	conn   *pgx.Conn
-	mu     sync.Mutex // guards closed
-	closed bool
+	turn    chan struct{} // holds the right to use conn and dialing; a channel, so that waiting for it obeys contexts
+	conn    *pgx.Conn
+	dialing chan dialled // of an attempt to connect that is under way; nil for none
+	mu      sync.Mutex   // guards closed
+	closed  bool
+}
+
+// dialled is what became of an attempt to connect.
+type dialled struct {
+	conn *pgx.Conn
+	took time.Duration
+	err  error
 }
 
 // Dial parses the URI, connects, and checks that a monitor of our protocol answers. A monitor that is away is an error of
@@ -88,6 +96,14 @@ func (c *Client) Close() {
 	c.mu.Unlock()
 	<-c.turn
 	c.drop(context.Background())
+	if late := c.dialing; late != nil {
+		c.dialing = nil
+		go func() {
+			if d := <-late; d.conn != nil {
+				hangUp(context.Background(), d.conn)
+			}
+		}()
+	}
 	c.turn <- struct{}{}
 }
 
@@ -143,12 +159,34 @@ func (c *Client) ensure(ctx context.Context) error {
 	if c.conn != nil && !c.conn.IsClosed() {
 		return nil
 	}
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return err
+	if c.dialing == nil {
+		c.dialing = c.dial(ctx)
 	}
-	c.conn = conn
-	return nil
+	select {
+	case d := <-c.dialing:
+		c.dialing, c.conn = nil, d.conn
+		// The first use of a connection takes about as long as making it. A call that is cut short would take the connection with it.
+		if end, ok := ctx.Deadline(); d.err == nil && ok && time.Until(end) < 2*d.took {
+			return &Error{Code: CodeUnreachable, Text: fmt.Sprintf("the monitor at %s was reached after %v, too late for this call", c.where, d.took.Round(time.Millisecond))}
+		}
+		return d.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// dial begins to connect. That goes on when the call that wanted it has no time left: on a slow network a keeper in a hurry would begin again and
+// again, and never be heard. The next call finds the connection.
+func (c *Client) dial(ctx context.Context) chan dialled {
+	done := make(chan dialled, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.CallTimeout)
+		defer cancel()
+		began := time.Now()
+		conn, err := c.connect(ctx)
+		done <- dialled{conn, time.Since(began), err}
+	}()
+	return done
 }
 
 func (c *Client) connect(ctx context.Context) (*pgx.Conn, error) {
