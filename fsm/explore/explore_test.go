@@ -103,6 +103,17 @@ func ordered(o Options) Options {
 	return o
 }
 
+// restoredOnce has a monitor saved at any moment, and restored at any later one, while nodes fail and are cut off from it.
+func restoredOnce(nodes, faults int) Options {
+	o := ordered(bounds(nodes, faults, 1, 2, 0, 0))
+	o.Every = true
+	o.only = []event{{evBackup, 0, 0}, {evRestore, 0, 0}, {evRestore, 0, withoutFile}}
+	for n := range int8(nodes) {
+		o.only = append(o.only, event{evOff, n, 0}, event{evReturn, n, 0}, event{evCut, n, monitor}, event{evHeal, n, monitor})
+	}
+	return o
+}
+
 func upTo(limit int) func(Options) Result {
 	return func(o Options) Result { return Breadth(o, scale(limit)) }
 }
@@ -129,6 +140,7 @@ func searches() []search {
 		{"two-late", late, upTo(5000)},
 		{"three", ordered(bounds(3, 2, 2, 2, 0, 1)), all},
 		{"three-at-once", bounds(3, 2, 2, 2, 1, 0), upTo(5000)},
+		{"two-restored", restoredOnce(2, 2), upTo(30000)},
 		{"walks-two", Options{Nodes: 2}, walks(300)},
 		{"walks-three", Options{Nodes: 3}, walks(250)},
 		{"walks-four", Options{Nodes: 4}, walks(150)},
@@ -141,6 +153,7 @@ func deep() []search {
 	return []search{
 		{"two-pairs", bounds(2, 3, 3, 2, 2, 2), all},
 		{"three-commands", ordered(bounds(3, 2, 2, 2, 1, 1)), all},
+		{"two-restored", restoredOnce(2, 2), all},
 		{"two-three-at-once", ordered(bounds(2, 3, 1, 2, 0, 0)), all},
 		{"three-pairs", ordered(bounds(3, 2, 1, 2, 1, 2)), upTo(4 << 20)},
 	}

@@ -1,6 +1,10 @@
 package explore
 
-import "github.com/autoctl/autoctl/fsm"
+import (
+	"slices"
+
+	"github.com/autoctl/autoctl/fsm"
+)
 
 // network says which ways are cut: one bit for each direction between two nodes, and for each node to the monitor and back.
 type network struct {
@@ -131,11 +135,4 @@ func (w *World) turnedAway(n int) bool {
 }
 
 // dropped reports whether the monitor knows that a node was dropped.
-func (w *World) dropped(id fsm.NodeID) bool {
-	for _, d := range w.departed {
-		if d == id {
-			return true
-		}
-	}
-	return false
-}
+func (w *World) dropped(id fsm.NodeID) bool { return slices.Contains(w.departed, id) }

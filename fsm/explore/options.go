@@ -60,10 +60,8 @@ func (o Options) String() string {
 	if o.NumberSync > 0 {
 		s += fmt.Sprintf(", number_sync_standbys %d", o.NumberSync)
 	}
-	for i := range o.Nodes {
-		if o.Async&(1<<i) != 0 {
-			s += fmt.Sprintf(", %s without quorum", name(i))
-		}
+	if o.Async != 0 {
+		s += fmt.Sprintf(", without quorum %0*b", o.Nodes, o.Async)
 	}
 	if o.Priorities != nil {
 		s += fmt.Sprintf(", priorities %v", o.Priorities)

@@ -67,6 +67,7 @@ func (w *World) lines() []string {
 			line += " of " + nameOf(e.Candidate)
 		}
 	}
+	var rows []string
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
 		heard := "never heard"
@@ -79,13 +80,13 @@ func (w *World) lines() []string {
 		if n.Heard < now {
 			heard += " long ago"
 		}
-		line += fmt.Sprintf("\n              %s: %s %v, %s", n.Name, n.Goal.State, n.Goal.Stamp, heard)
+		rows = append(rows, fmt.Sprintf("\n              %s: %s %v, %s", n.Name, n.Goal.State, n.Goal.Stamp, heard))
 	}
-	line += "\n"
+	rows = append(rows, "\n")
 	for _, r := range w.refused {
-		line += fmt.Sprintf("              refused %s: %s\n", r.Rule, r.Waits)
+		rows = append(rows, fmt.Sprintf("              refused %s: %s\n", r.Rule, r.Waits))
 	}
-	return append(out, line)
+	return append(out, line+strings.Join(rows, ""))
 }
 
 func (w *World) nodeLine(i int) string {
