@@ -115,17 +115,30 @@ func hold500(b *testing.B, c *cluster.Cluster) (end func()) {
 	}
 }
 
+// Each statement of these is short: a query of the cluster's has 10 s.
+
 func createTables(b *testing.B, c *cluster.Cluster) {
 	b.Helper()
-	for done := 0; done < tables(); done += 1000 {
-		c.PrimaryNode().SQL(fmt.Sprintf(`do $$ begin for i in 1..1000 loop execute format('create table burden_%%s (id int)', %d + i); end loop; end $$`, done))
+	const batch = 250
+	p := c.PrimaryNode()
+	for done := 0; done < tables(); done += batch {
+		p.SQL(fmt.Sprintf(`do $$ begin for i in 1..%d loop execute format('create table burden_%%s (id int)', %d + i); end loop; end $$`, batch, done))
 	}
 }
+
+// The table of the burden of a dirty cache: so many rows of 1 kB.
+const (
+	burdenRows  = 350_000
+	burdenBatch = 17_500
+)
 
 func fill(b *testing.B, c *cluster.Cluster) {
 	b.Helper()
 	p := c.PrimaryNode()
-	p.SQL("create table burden as select i, repeat('x', 1000) as filler from generate_series(1, 350000) i")
+	p.SQL("create table burden (id int primary key, hits int not null, filler text) with (fillfactor = 90)")
+	for from := 0; from < burdenRows; from += burdenBatch {
+		p.SQL(fmt.Sprintf("insert into burden select i, 0, repeat('x', 1000) from generate_series(%d, %d) i", from, from+burdenBatch-1))
+	}
 	settle(b, c)
 }
 
@@ -133,8 +146,9 @@ func fill(b *testing.B, c *cluster.Cluster) {
 func dirty(b *testing.B, c *cluster.Cluster) (end func()) {
 	b.Helper()
 	p := c.PrimaryNode()
-	p.SQL("checkpoint")
-	p.SQL("update burden set i = -i where i % 7 = 0")
+	for from := 0; from < burdenRows; from += burdenBatch {
+		p.SQL(fmt.Sprintf("update burden set hits = hits + 1 where id %% 7 = 0 and id between %d and %d", from, from+burdenBatch-1))
+	}
 	return func() {}
 }
 
