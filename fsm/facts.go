@@ -80,6 +80,8 @@ type ServerFacts struct {
 	Blocked bool `json:"blocked,omitempty"`
 	// Confirmed says that k members have flushed this server's end of WAL as it was when it came up, or that k is 0, or that patience ran out (crash gate, S16).
 	Confirmed bool `json:"confirmed,omitempty"`
+	// Impatient says that the last is why, while the gate is closed.
+	Impatient bool `json:"impatient,omitempty"`
 	// Guarded says that its processes are known to have a synchronous set that is not empty, so that commits wait from the first on (S2).
 	Guarded bool `json:"guarded,omitempty"`
 	// Stale says that the running server was started with parameters that only a restart can change, and they differ from those wanted.

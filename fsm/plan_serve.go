@@ -166,6 +166,8 @@ func serveRunning(goal Goal, f Facts) []Step {
 		return plan(configure(goal, f, "the files differ from the goal"))
 	case !f.Slots:
 		return plan(step(StepSlots, "every peer has its slot"))
+	case f.Files.Gate && f.Server.Impatient && goal.State != StateStopReplication:
+		return plan(step(StepOpenGate, "clients have waited long enough: the standbys have not confirmed the end of the log"))
 	case f.Files.Gate && f.Server.Confirmed && goal.State != StateStopReplication:
 		return plan(step(StepOpenGate, "the end of the log is confirmed"))
 	case f.Memory.Settled < goal.Configuration.Seq:

@@ -25,6 +25,9 @@ type Report struct {
 	// go to this node.
 	Held   uint64 `json:"held,omitempty"`
 	Routed uint64 `json:"routed,omitempty"`
+	// Unconfirmed is, where the crash gate was opened because patience ran out, the end of the log that the standbys had not confirmed (S16); 0 otherwise,
+	// and again from the server's next start.
+	Unconfirmed LSN `json:"unconfirmed,omitempty"`
 	// Drained is the LSN of the shutdown checkpoint of a node that was stopped cleanly for draining or demotion; 0 otherwise.
 	Drained LSN `json:"drained,omitempty"`
 	// Standbys are the standbys as the serving node sees them.

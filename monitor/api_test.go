@@ -143,6 +143,12 @@ func testReport(t *testing.T, client *monitorapi.Client) {
 	if n.Slot != "autoctl_standby_1_00000001" {
 		t.Errorf("got slot %q", n.Slot)
 	}
+	r.Unconfirmed = 0x3000028 // the gate was opened without the standbys: that is an event, once
+	for range 2 {
+		if _, err := client.Report(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
 	r.Token = "deadbeef"
 	_, err = client.Report(ctx, r)
 	wantCode(t, err, monitorapi.CodeUnknown)
@@ -161,7 +167,8 @@ func testReport(t *testing.T, client *monitorapi.Client) {
 		t.Errorf("got %+v at %v", g, now)
 	}
 	events, err := client.Events(ctx, monitorapi.EventFilter{Node: 1})
-	if err != nil || len(events) != 2 || events[0].Kind != "registered" || events[1].Kind != "state" {
+	if err != nil || len(events) != 3 || events[0].Kind != "registered" || events[1].Kind != "state" ||
+		events[2].Kind != "unconfirmed" || !strings.Contains(events[2].Reason, "0/3000028") {
 		t.Errorf("got %+v, %v", events, err)
 	}
 }

@@ -29,7 +29,9 @@ type Status struct {
 	PrimarySeenMS int64
 	CommitAgeMS   int64
 	Open          bool
-	Activity      *fsm.Activity
+	// Unconfirmed is the end of the log that the standbys had not confirmed when the crash gate was opened without them; 0 where it was not (S16).
+	Unconfirmed fsm.LSN
+	Activity    *fsm.Activity
 	// Limits are what the configuration files ask for.
 	Limits fsm.Limits
 	// WeakCommits are the roles and databases of a serving node whose sessions begin with a weak synchronous_commit (S15).

@@ -41,11 +41,14 @@ func (d *Daemon) reporting(ctx context.Context) error {
 }
 
 func (d *Daemon) logMonitor(err error) {
-	if err != nil {
+	switch code := monitorapi.CodeOf(err); {
+	case err == nil:
+		d.Log.Info().Msg("monitor answers")
+	case code == monitorapi.CodeUnknown || code == monitorapi.CodeGone || code == monitorapi.CodeRefused || code == monitorapi.CodeProtocol || code == monitorapi.CodeAuth:
+		d.Log.Warn().Err(err).Msg("monitor refuses this node's report; going on with the present goal")
+	default:
 		d.Log.Warn().Err(err).Msg("monitor does not answer; going on with the present goal")
-		return
 	}
-	d.Log.Info().Msg("monitor answers")
 }
 
 func heartbeat(goal fsm.Goal) time.Duration {
@@ -110,7 +113,7 @@ func (d *Daemon) report(ctx context.Context) fsm.Report {
 		PrimarySeenMS: st.PrimarySeenMS, CommitAgeMS: st.CommitAgeMS,
 		Promotions: mem.Promotions, Record: mem.Goal.Record, Orders: mem.Goal.Orders,
 		Activity: st.Activity, Problem: d.problems.worst(),
-		Limits: st.Limits, WeakCommits: st.WeakCommits,
+		Limits: st.Limits, WeakCommits: st.WeakCommits, Unconfirmed: st.Unconfirmed,
 		Version: st.Version, Software: d.Software,
 	}
 	if r.State == "" {

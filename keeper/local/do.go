@@ -104,7 +104,14 @@ func (n *Node) openGate(ctx context.Context, goal fsm.Goal) error {
 	}
 	f.Files.Gate = false
 	defer n.signal()
-	return n.apply(ctx, fsm.Wanted(goal, f))
+	if err := n.apply(ctx, fsm.Wanted(goal, f)); err != nil || !f.Server.Impatient {
+		return err
+	}
+	n.mu.Lock()
+	n.life.unconfirmed = n.life.gateEnd
+	n.mu.Unlock()
+	n.config().Log.Warn().Stringer("end", f.Server.Position.LSN).Msg("clients are admitted although the standbys have not confirmed the end of the log")
+	return nil
 }
 
 // readyWait is how long a start waits for the server to admit sessions; recovery may take longer, and the plan waits for it then.

@@ -96,7 +96,7 @@ func (n *Node) serverFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal, s s
 			v.StuckMS = now.Sub(s.stuck).Milliseconds()
 		}
 	} else {
-		v.Confirmed = n.confirmed(goal, s, life)
+		v.Confirmed, v.Impatient = n.confirmed(goal, s, life)
 	}
 	return nil
 }
@@ -120,22 +120,20 @@ func (n *Node) drainedFor(goal fsm.Goal, down bool) int64 {
 	return time.Since(n.drain.since).Milliseconds()
 }
 
-// confirmed says that k members have flushed the end of the log as it was when the server came up, that k is 0, or that patience ran out (S16).
-func (n *Node) confirmed(goal fsm.Goal, s sight, life life) bool {
+// confirmed says that k members have flushed the end of the log as it was when the server came up, that k is 0, or, of a closed gate only, that patience
+// ran out (S16).
+func (n *Node) confirmed(goal fsm.Goal, s sight, life life) (confirmed, impatient bool) {
 	c := goal.Configuration
 	if c == nil || life.writable.IsZero() {
-		return false
+		return false, false
 	}
 	// Before its checkpointer has the set a server does not let commits wait (S2).
 	if c.K == 0 || life.syncDefined && n.flushed(c, goal.Peers, s.standbys, life.gateEnd) >= c.K {
-		return true
+		return true, false
 	}
 	patience := ms(goal.Settings.GatePatienceMS)
-	if patience > 0 && time.Since(life.writable) > patience {
-		n.config().Log.Warn().Stringer("end", life.gateEnd).Dur("patience", patience).Msg("clients are admitted although the standbys have not confirmed the end of the log")
-		return true
-	}
-	return false
+	impatient = life.gated && patience > 0 && time.Since(life.writable) > patience
+	return impatient, impatient
 }
 
 // flushed counts the members that have flushed up to at, each by the one connection that holds its slot (S11).

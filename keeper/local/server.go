@@ -22,6 +22,8 @@ type life struct {
 	writable time.Time // when it was first seen outside recovery
 	// gateEnd is the end of the log when it was first seen outside recovery: what must be confirmed before clients are admitted (S16).
 	gateEnd fsm.LSN
+	// unconfirmed is gateEnd where clients were admitted without that.
+	unconfirmed fsm.LSN
 	// received says that its WAL receiver has been seen to flush (S7).
 	received fsm.LSN
 	moved    bool

@@ -131,7 +131,8 @@ func (n *Node) settleMore(ctx context.Context, goal fsm.Goal, st *settling) (don
 	n.mu.Lock()
 	life := n.life
 	n.mu.Unlock()
-	open = life.gated && n.confirmed(goal, sight{standbys: rows}, life)
+	confirmed, _ := n.confirmed(goal, sight{standbys: rows}, life)
+	open = life.gated && confirmed
 	if len(st.pids) > 0 {
 		return false, open, nil
 	}

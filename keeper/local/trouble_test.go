@@ -168,6 +168,27 @@ func TestS16_Gate(t *testing.T) {
 	if got := a.must("select count(*) from t"); got != "1" {
 		t.Errorf("%s rows", got)
 	}
+	if st := a.node.Status(g.ctx, a.mem.Get().Goal); !st.Open || st.Unconfirmed != 0 {
+		t.Errorf("confirmed, and yet: %+v", st)
+	}
+}
+
+// TestS16_Patience: a primary whose standby is away opens when patience runs out, and says once what nobody has confirmed; one that serves lacks nothing.
+func TestS16_Patience(t *testing.T) {
+	g, a, b := pair(t)
+	b.crash()
+	a.crash()
+	goal := a.mem.Get().Goal
+	goal.Seq++
+	goal.Settings.GatePatienceMS = 1
+	a.obey(goal)
+	g.until(a, "the gate is open", func([]fsm.Step) bool { return a.node.Status(g.ctx, goal).Open })
+	if st := a.node.Status(g.ctx, goal); st.Unconfirmed == 0 {
+		t.Errorf("nothing is said of it: %+v", st)
+	}
+	if f, err := a.node.Observe(g.ctx, goal); err != nil || f.Server.Impatient {
+		t.Errorf("a server that serves is told to be impatient: %+v, %v", f.Server, err)
+	}
 }
 
 // TestS21_DrainDeadline has a drained primary serve again when it hears nothing newer (S21).

@@ -51,6 +51,13 @@ begin
       coalesce(n.goal->>'state', 'init'), report->'reached');
     perform autoctl.announce(n, state, 'state', '');
   end if;
+  if report->>'unconfirmed' is distinct from old.report->>'unconfirmed' and report ? 'unconfirmed' then
+    insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned, stamp)
+    values (n.formation, n.grp, n.id, n.name, 'unconfirmed', 'report',
+      format('clients are admitted after gate_patience although the standbys have not confirmed the log up to %s', report->>'unconfirmed'), state,
+      coalesce(n.goal->>'state', 'init'), report->'reached');
+    perform autoctl.announce(n, state, 'unconfirmed', '');
+  end if;
   return n.told;
 end $$;
 
