@@ -46,8 +46,9 @@ type Daemon struct {
 	stop chan StopMode // asked stops, strongest last
 	swap chan struct{} // the monitor was exchanged: sessions begin anew
 
-	waits waits
-	noted bool // the executor's: the memory holds what the disk does not
+	waits      waits
+	complaints complaints
+	noted      bool // the executor's: the memory holds what the disk does not
 
 	mu      sync.Mutex // guards what follows, and orders goals: see obey
 	monitor Monitor
@@ -173,6 +174,7 @@ func (d *Daemon) UseMonitor(m Monitor) {
 	d.monitor = m
 	d.fresh = false
 	d.mu.Unlock()
+	d.problems.set(problemGoal, nil) // that is what the former one said
 	signal(d.swap)
 	signal(d.kick)
 }

@@ -1,9 +1,11 @@
 package daemon_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/monitorapi"
 	"github.com/autoctl/autoctl/keeper/daemon"
 )
 
@@ -137,6 +140,12 @@ func (m *monitor) answer(g fsm.Goal) {
 	m.goal = g
 }
 
+func (m *monitor) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
 func (m *monitor) heard() []fsm.Report {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -155,6 +164,7 @@ type world struct {
 	node    *node
 	monitor *monitor
 	daemon  *daemon.Daemon
+	log     zerolog.Logger
 	ended   chan error
 	cancel  context.CancelFunc
 }
@@ -166,12 +176,13 @@ func start(t *testing.T, plan daemon.Planner, prepare ...func(*world)) *world {
 		t: t, store: &memory{m: fsm.Memory{Node: 1, Token: "00000001"}},
 		node:    &node{changed: make(chan struct{}, 1)},
 		monitor: &monitor{pushes: make(chan fsm.Goal)},
+		log:     zerolog.New(zerolog.NewTestWriter(t)),
 		ended:   make(chan error, 1),
 	}
 	for _, p := range prepare {
 		p(w)
 	}
-	w.daemon = daemon.New(daemon.Parts{Store: w.store, Node: w.node, Monitor: w.monitor, Plan: plan, Log: zerolog.New(zerolog.NewTestWriter(t))})
+	w.daemon = daemon.New(daemon.Parts{Store: w.store, Node: w.node, Monitor: w.monitor, Plan: plan, Log: w.log})
 	ctx, cancel := context.WithCancel(t.Context())
 	w.cancel = cancel
 	go func() { w.ended <- w.daemon.Run(ctx) }()
@@ -184,6 +195,12 @@ func (w *world) push(g fsm.Goal) {
 	w.monitor.answer(g)
 	w.monitor.pushes <- g
 	synctest.Wait()
+}
+
+// problem is what the node says is in its way.
+func (w *world) problem() *fsm.Problem {
+	r, _, _ := w.daemon.Snapshot(w.t.Context())
+	return r.Problem
 }
 
 func (w *world) finish() error {
@@ -519,6 +536,24 @@ func TestDaemon_KeeperOnly(t *testing.T) {
 	})
 }
 
+// TestDaemon_StopInMaintenance: in maintenance PostgreSQL is the operator's, and goes on when the keeper is stopped, unless that is asked for in so many words.
+func TestDaemon_StopInMaintenance(t *testing.T) {
+	for mode, want := range map[daemon.StopMode][]fsm.StepKind{daemon.StopGraceful: nil, daemon.StopFast: {fsm.StepStopFast}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := start(t, nothing)
+			w.push(goal(1, fsm.StateMaintenance))
+			w.daemon.Stop(mode)
+			if err := <-w.ended; err != nil {
+				t.Fatal(err)
+			}
+			if got := w.node.done(); !slices.Equal(got, want) {
+				t.Errorf("%s: steps %v, want %v", mode, got, want)
+			}
+			w.cancel()
+		})
+	}
+}
+
 // TestDaemon_Dropped: the keeper ends once the monitor knows that the node left.
 func TestDaemon_Dropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -566,5 +601,52 @@ func TestDaemon_PassingProblem(t *testing.T) {
 			t.Errorf("problem %+v", p)
 		}
 		_ = w.finish()
+	})
+}
+
+// TestDaemon_Complains: a step that fails for an hour is not logged as often as it is tried.
+func TestDaemon_Complains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		w := start(t, func(fsm.Goal, fsm.Facts) []fsm.Step { return []fsm.Step{{Kind: fsm.StepStart}} }, func(w *world) {
+			w.log = zerolog.New(&log).Level(zerolog.WarnLevel)
+			w.node.do = func(context.Context, fsm.Goal, fsm.Step) error { return errors.New("no such file") }
+		})
+		w.push(goal(1, fsm.StatePrimary))
+		time.Sleep(time.Hour)
+		w.cancel()
+		<-w.ended
+		if tried, told := len(w.node.done()), strings.Count(log.String(), "step failed"); tried < 1000 || told < 30 || told > 70 {
+			t.Errorf("tried %d times, logged %d times", tried, told)
+		}
+	})
+}
+
+// TestDaemon_Departed: a node that learns that it was dropped says so, and not that an operator stopped it; what the former monitor said of it is forgotten with that.
+func TestDaemon_Departed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		w := start(t, nothing, func(w *world) {
+			w.log = zerolog.New(&log)
+			w.monitor.err = &monitorapi.Error{Code: monitorapi.CodeUnknown}
+		})
+		synctest.Wait()
+		if p := w.problem(); p == nil || p.Code != "unknown_node" {
+			t.Errorf("unknown there: %+v", p)
+		}
+		w.daemon.UseMonitor(nil)
+		if p := w.problem(); p != nil {
+			t.Errorf("without a monitor: %+v", p)
+		}
+		w.monitor.fail(&monitorapi.Error{Code: monitorapi.CodeGone})
+		w.daemon.UseMonitor(w.monitor)
+		<-w.ended
+		if p := w.problem(); p == nil || !strings.Contains(p.Text, "dropped") || strings.Contains(p.Text, "operator") {
+			t.Errorf("dropped: %+v", p)
+		}
+		if strings.Contains(log.String(), "does not answer") {
+			t.Errorf("it did answer: %s", log.String())
+		}
+		w.cancel()
 	})
 }

@@ -203,6 +203,7 @@ func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step, log zerol
 	switch {
 	case err == nil:
 		log.Info().Dur("took_ms", took).Msg("step done")
+		d.complaints = complaints{}
 		d.problem(problemPlan, d.waits.lasting(nil))
 		d.problem(problemStep, nil)
 		return progressed
@@ -212,10 +213,32 @@ func (d *Daemon) do(ctx context.Context, goal fsm.Goal, step fsm.Step, log zerol
 	case ctx.Err() != nil:
 		return waiting
 	default:
-		log.Warn().Err(err).Dur("took_ms", took).Msg("step failed")
+		level := zerolog.DebugLevel
+		if d.complaints.news(string(step.Kind)+": "+err.Error(), time.Now()) {
+			level = zerolog.WarnLevel
+		}
+		log.WithLevel(level).Err(err).Dur("took_ms", took).Msg("step failed")
 		d.problem(problemStep, &fsm.Problem{Code: "step_failed", Text: fmt.Sprintf("%s: %v", step.Kind, err), Hint: "it is tried again"})
 		return failed
 	}
+}
+
+// complaints remembers the failure that was logged last: a step that fails is tried every two seconds, for days where nobody looks. It is the executor's own.
+type complaints struct {
+	text string
+	at   time.Time
+}
+
+// complainAgain is how often the same failure is logged.
+const complainAgain = time.Minute
+
+// news says whether a failure is to be logged.
+func (c *complaints) news(text string, now time.Time) bool {
+	if c.text == text && now.Sub(c.at) < complainAgain {
+		return false
+	}
+	*c = complaints{text: text, at: now}
+	return true
 }
 
 // noteAge is how long the memory may hold what the disk does not.

@@ -18,7 +18,8 @@ const (
 	// StopKeeper ends the keeper and leaves PostgreSQL running.
 	StopKeeper
 	// StopGraceful hands the node's role over if somebody can take it, then
-	// stops PostgreSQL.
+	// stops PostgreSQL. In maintenance, where that is the operator's, it is
+	// StopKeeper.
 	StopGraceful
 	// StopFast stops PostgreSQL at once, in order (fast shutdown).
 	StopFast
@@ -84,6 +85,10 @@ func (d *Daemon) awaitStop(ctx context.Context, halt context.CancelCauseFunc, ex
 		return nil
 	case mode = <-d.stop:
 	}
+	if mode == StopGraceful && d.Store.Get().Goal.State == fsm.StateMaintenance {
+		d.Log.Info().Msg("in maintenance PostgreSQL is the operator's: the keeper alone ends")
+		mode = StopKeeper
+	}
 	d.Log.Info().Stringer("mode", mode).Msg("stop asked")
 	d.announce(mode)
 	if mode == StopKeeper {
@@ -112,6 +117,7 @@ var errStopping = fmt.Errorf("the keeper is being stopped")
 func (d *Daemon) announce(mode StopMode) {
 	d.mu.Lock()
 	d.stopping = mode
+	gone := d.gone
 	d.mu.Unlock()
 	if mode == StopKeeper {
 		return
@@ -120,11 +126,16 @@ func (d *Daemon) announce(mode StopMode) {
 	if mode == StopImmediate {
 		code = "stopping_immediately" // for emergencies: it leaves a crash behind, and counts as one
 	}
-	d.problem(problemStop, &fsm.Problem{
+	p := &fsm.Problem{
 		Code: code,
 		Text: fmt.Sprintf("this node is being stopped (%s), as an operator asked", mode),
 		Hint: "start it again with autoctl run",
-	})
+	}
+	if gone {
+		p.Text = fmt.Sprintf("this node is being stopped (%s): it was dropped from its group", mode)
+		p.Hint = "autoctl create postgres makes it a node again; autoctl drop node --destroy removes what is left"
+	}
+	d.problem(problemStop, p)
 }
 
 // handOver asks the monitor to relieve this node and waits until it is, nobody

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/autoctl/autoctl/fsm"
 )
 
 func TestAddresses(t *testing.T) {
@@ -49,5 +51,21 @@ func TestAddresses(t *testing.T) {
 	a.of(t.Context(), "db1", now)
 	if got := a.of(t.Context(), "db1", now); !slices.Equal(got, []string{"192.0.2.7"}) {
 		t.Errorf("with the resolver away: got %v", got)
+	}
+}
+
+// TestRules_OneHost: peers on one host are admitted by the same rules, written once.
+func TestRules_OneHost(t *testing.T) {
+	n := &Node{}
+	n.current.Store(&Config{Auth: "trust"})
+	peers := []fsm.Peer{{Node: 2, Host: "192.0.2.1", Port: 1}, {Node: 3, Host: "192.0.2.1", Port: 2}, {Node: 4, Host: "192.0.2.2", Port: 1}}
+	var of []string
+	for _, r := range n.rules(fsm.Files{Peers: peers}) {
+		if slices.Contains(r.Users, Replicator) {
+			of = append(of, r.Address)
+		}
+	}
+	if want := []string{"192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"}; !slices.Equal(of, want) { // for replication, and for questions
+		t.Errorf("rules for %v", of)
 	}
 }

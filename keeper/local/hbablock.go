@@ -37,8 +37,13 @@ func (n *Node) rules(f fsm.Files) []hba.Rule {
 		rules = append(rules,
 			hba.Rule{Type: hba.Local, Databases: []string{hba.All}, Users: []string{n.config().Superuser}, Method: "peer"})
 	}
+	written := map[string]bool{} // several peers may be on one host
 	for _, p := range f.Peers {
 		for _, address := range n.peerAddresses(p.Host) {
+			if written[address] {
+				continue
+			}
+			written[address] = true
 			rules = append(rules, n.peer(hba.Replication, address), n.peer("postgres", address))
 		}
 	}
