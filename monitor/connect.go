@@ -21,7 +21,7 @@ func (c Config) connect(ctx context.Context, database, name string) (*pgx.Conn, 
 		return nil, err
 	}
 	// Every parameter is set here: nothing of the environment (PGHOST, PGSSLMODE, …) may lead us elsewhere.
-	config, err := pgx.ParseConfig("sslmode=disable")
+	config, err := pgx.ParseConfig("sslmode=disable target_session_attrs=any")
 	if err != nil {
 		return nil, fmt.Errorf("prepare connection: %w", err)
 	}

@@ -175,7 +175,7 @@ func (n *Node) ensureCredentials(ctx context.Context, c *pgx.Conn) error {
 func (n *Node) DialFellow(ctx context.Context, host string, port int, database string) (*pgx.Conn, error) {
 	p := n.between()
 	p["host"], p["port"], p["user"], p["dbname"] = host, strconv.Itoa(port), n.config().Superuser, database
-	p["connect_timeout"], p["application_name"] = "2", "autoctl_citus"
+	p["connect_timeout"], p["application_name"], p["target_session_attrs"] = "2", "autoctl_citus", "any"
 	delete(p, "keepalives_idle")
 	delete(p, "keepalives_interval")
 	delete(p, "keepalives_count")

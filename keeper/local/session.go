@@ -11,6 +11,9 @@ import (
 // queryTimeout bounds a question to the local server.
 const queryTimeout = 5 * time.Second
 
+// plain keeps the environment (PGSSLMODE, PGTARGETSESSIONATTRS, …) from leading a session elsewhere, or from refusing a server for what it is.
+const plain = "sslmode=disable target_session_attrs=any"
+
 // dial opens a session by the Unix socket. Its own commits never wait for a standby: the keeper must be able to act while nobody confirms.
 func (n *Node) dial(ctx context.Context, name string) (*pgx.Conn, error) {
 	return n.dialTo(ctx, name, "postgres")
@@ -18,7 +21,7 @@ func (n *Node) dial(ctx context.Context, name string) (*pgx.Conn, error) {
 
 // dialTo is dial to another database.
 func (n *Node) dialTo(ctx context.Context, name, database string) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig("")
+	cfg, err := pgx.ParseConfig(plain)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the local server: %w", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/autoctl/autoctl/fsm"
 )
 
@@ -15,5 +17,15 @@ func TestKeep_Late(t *testing.T) {
 	n.keep(sight{at: at.Add(-time.Second), status: fsm.ServerRunning, recovery: true, position: 10, final: true})
 	if s := n.newest(); s.position != 20 || s.final {
 		t.Errorf("the newest sight is %+v", s)
+	}
+}
+
+// TestPlain: the environment decides nothing about a session with the local server: a standby is not refused for not being a primary.
+func TestPlain(t *testing.T) {
+	t.Setenv("PGTARGETSESSIONATTRS", "primary")
+	t.Setenv("PGSSLMODE", "verify-full")
+	config, err := pgx.ParseConfig(plain)
+	if err != nil || config.ValidateConnect != nil || config.TLSConfig != nil {
+		t.Errorf("%v, a check %t, TLS %t", err, config.ValidateConnect != nil, config.TLSConfig != nil)
 	}
 }
