@@ -135,6 +135,7 @@ type event struct {
 
 // events are all that can happen next.
 func (m model) events(t *testing.T) []event {
+	t.Helper()
 	var all []event
 	add := func(name string, f func(*model)) {
 		next := m
@@ -162,6 +163,7 @@ func (m model) events(t *testing.T) []event {
 
 // mind adds what one reconciler can do, and what can happen to it.
 func (m model) mind(t *testing.T, r int, add func(string, func(*model))) {
+	t.Helper()
 	me := m.minds[r]
 	name := func(what string) string { return fmt.Sprintf("reconciler %d %s", r+1, what) }
 	add(name("learns"), func(m *model) { m.minds[r].knows = m.monitor })
@@ -232,6 +234,7 @@ func (m model) act(r int) act {
 
 // write commits a transaction that was decided before. A hold of an older epoch is ended for it; another is waited for.
 func (m *model) write(t *testing.T, r, n int) {
+	t.Helper()
 	epoch, s := m.minds[r].pending[n], &m.sites[n]
 	if s.holder != nobody && s.holder != int8(r) {
 		if s.since >= epoch || m.broken == holdsForever {

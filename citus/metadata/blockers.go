@@ -120,7 +120,8 @@ func (w *watch) look(ctx context.Context, eye *session) error {
 	}
 	for _, b := range found {
 		if w.p.circles && b.circle {
-			return eye.exec(ctx, `select pg_cancel_backend($1::int)`, int32(w.s.pid))
+			// Our own statement, which waits for a lock and for no standby.
+			return w.s.conn.PgConn().CancelRequest(ctx)
 		}
 	}
 	for _, b := range found {

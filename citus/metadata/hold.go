@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,11 +80,11 @@ func (c *Client) Hold(ctx context.Context, t citus.Topology, group int) (*Held, 
 }
 
 func problems(nodes []Node) string {
-	text := ""
+	var text strings.Builder
 	for _, n := range nodes {
-		text += fmt.Sprintf("; group %d: %s", n.Group, n.Problem)
+		fmt.Fprintf(&text, "; group %d: %s", n.Group, n.Problem)
 	}
-	return text
+	return text.String()
 }
 
 // gather opens a session with every server, all at once, and puts them in the order in which they are held.
@@ -188,7 +189,7 @@ func (h *Held) round(ctx context.Context, t citus.Topology, p patience, end time
 				break
 			}
 			if part.s.conn.IsClosed() {
-				h.lose(part, err)
+				h.lose(ctx, part, err)
 				break
 			}
 			if !errors.Is(err, errCircle) || time.Now().After(end) {
@@ -221,12 +222,20 @@ func (h *Held) hold(ctx context.Context, t citus.Topology, part *part, p patienc
 	h.ended = append(h.ended, ended...)
 	h.mu.Unlock()
 	if err == nil {
-		return part.s.limit(ctx, 0, 0)
+		// A cancel request may come a moment too late, and hit this one.
+		if err = part.s.limit(ctx, 0, 0); err == nil {
+			return nil
+		}
+		cancelled = passing(err)
 	}
 	if part.s.conn.IsClosed() {
 		return explain(ctx, err)
 	}
-	if back := part.s.exec(ctx, "rollback to savepoint held"); back != nil {
+	back := part.s.exec(ctx, "rollback to savepoint held")
+	if back != nil && passing(back) {
+		back = part.s.exec(ctx, "rollback to savepoint held")
+	}
+	if back != nil {
 		return errors.Join(err, back)
 	}
 	if cancelled {
@@ -239,7 +248,7 @@ func (h *Held) hold(ctx context.Context, t citus.Topology, part *part, p patienc
 func (h *Held) letGo(ctx context.Context) {
 	for _, part := range slices.Clone(h.parts) {
 		if err := part.s.exec(ctx, "rollback to savepoint held"); err != nil {
-			h.lose(part, err)
+			h.lose(ctx, part, err)
 		}
 	}
 }
@@ -289,8 +298,8 @@ func (h *Held) grow(ctx context.Context, t citus.Topology) {
 }
 
 // lose gives a part up.
-func (h *Held) lose(lost *part, err error) {
-	lost.s.close(context.Background())
+func (h *Held) lose(ctx context.Context, lost *part, err error) {
+	lost.s.close(ctx)
 	h.mu.Lock()
 	h.parts = slices.DeleteFunc(h.parts, func(p *part) bool { return p == lost })
 	h.mu.Unlock()

@@ -3,6 +3,7 @@ package metadata_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -69,7 +70,7 @@ func ordered(n int) []int {
 // startLoad runs clients of every kind through each of the servers, with a breath between statements so that a small machine keeps up.
 func startLoad(t *testing.T, through map[string]*pgtest.Server) *load {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	l := &load{stop: cancel, errs: map[string][]error{}, slow: map[string]time.Duration{}, counts: map[string]int{}}
 	for where, s := range through {
 		for kind, do := range kinds {
@@ -86,21 +87,22 @@ func startLoad(t *testing.T, through map[string]*pgtest.Server) *load {
 
 func (l *load) client(ctx context.Context, name, conninfo string, do func(context.Context, *pgx.Conn) error) {
 	var conn *pgx.Conn
+	whole := context.WithoutCancel(ctx) // no statement is broken off by the end of the test
 	defer func() {
 		if conn != nil {
-			_ = conn.Close(context.Background())
+			_ = conn.Close(whole)
 		}
 	}()
 	for ctx.Err() == nil {
 		var err error
 		if conn == nil || conn.IsClosed() {
-			if conn, err = pgx.Connect(context.Background(), conninfo); err != nil {
+			if conn, err = pgx.Connect(whole, conninfo); err != nil {
 				l.note(name, err, 0)
 				continue
 			}
 		}
 		began := time.Now()
-		err = do(context.Background(), conn)
+		err = do(whole, conn)
 		l.note(name, err, time.Since(began))
 		select {
 		case <-ctx.Done():
@@ -117,6 +119,24 @@ func (l *load) note(name string, err error, took time.Duration) {
 	if err != nil {
 		l.errs[name] = append(l.errs[name], err)
 	}
+}
+
+// more waits until every client has done something more.
+func (l *load) more(t *testing.T, what *lab) {
+	t.Helper()
+	l.mu.Lock()
+	before := maps.Clone(l.counts)
+	l.mu.Unlock()
+	what.await("every client goes on", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for name, n := range l.counts {
+			if n < before[name]+3 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // end stops the clients, and tells what they did and how long the longest took.

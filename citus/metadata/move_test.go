@@ -80,7 +80,7 @@ func TestPlannedMove(t *testing.T) {
 	if r := <-other; !r.Routed(1) {
 		t.Errorf("the other reconciler: %s", describe(r))
 	}
-	time.Sleep(500 * time.Millisecond)
+	clients.more(t, l)
 	clients.end(t)
 	clients.clean(t)
 	held.Release(within(t))
