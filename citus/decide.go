@@ -23,8 +23,8 @@ func (p Plan) Idle() bool { return len(p.Batches) == 0 && len(p.Sync) == 0 }
 func Decide(t Topology, a Actual, self int) Plan {
 	d := decision{t: t, a: a, self: self, cause: map[NodeID]int{}, want: map[NodeID]Address{}}
 	for _, g := range t.Groups {
-		if !d.fresh(g) {
-			continue
+		if g.Primary.IsZero() && !g.Dropped || !d.fresh(g) {
+			continue // nobody has ever served it, or the server knows better
 		}
 		if g.Dropped {
 			d.dropped(g)

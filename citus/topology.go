@@ -55,7 +55,7 @@ type Group struct {
 	Number int `json:"group"`
 	// Epoch is that of the group's place: of Primary, or of Dropped.
 	Epoch Epoch `json:"epoch"`
-	// Primary is where the group's primary serves. It stays the last one's while the group has none, see Serving.
+	// Primary is where the group's primary serves. It stays the last one's while the group has none, see Serving; it is zero while there has never been one.
 	Primary Address `json:"primary"`
 	// Serving says that the primary is up and open as far as the monitor knows. Nobody is sent to a group that does not serve, and no add waits for it.
 	Serving bool `json:"serving"`
@@ -124,6 +124,7 @@ func (t Topology) Validate() error {
 	at := map[Address]int{}
 	place := func(a Address, g int) {
 		switch other, taken := at[a]; {
+		case a.IsZero():
 		case a.Host == "" || a.Port < 1 || a.Port > 65535:
 			errs = append(errs, fmt.Errorf("group %d: no address: %q", g, a))
 		case taken:

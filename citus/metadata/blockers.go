@@ -168,8 +168,8 @@ func (w *watch) reason(b blocker) string {
 			return ""
 		}
 		return w.p.reason
-	case b.committing():
-		return ""
+	case b.committing(), b.app == sessionName && waited < commitPatience:
+		return "" // another reconciler is done soon, unless it registers somebody
 	case w.p.old > 0 && b.age >= w.p.old && waited >= min(w.p.old, w.p.all):
 		return w.p.reason
 	case w.p.all > 0 && waited >= w.p.all:

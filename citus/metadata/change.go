@@ -87,10 +87,15 @@ func (s *session) pool(ctx context.Context, step citus.Step) error {
 
 // transact makes the steps in one transaction, or none of them.
 func (s *session) transact(ctx context.Context, steps []citus.Step) error {
+	return s.within(ctx, func() error { return s.steps(ctx, steps) })
+}
+
+// within runs f in a transaction, which is committed unless f fails.
+func (s *session) within(ctx context.Context, f func() error) error {
 	if err := s.exec(ctx, "begin"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	err := s.steps(ctx, steps)
+	err := f()
 	if err == nil {
 		if err = s.exec(ctx, "commit"); err == nil {
 			return nil

@@ -11,8 +11,12 @@ import (
 	"github.com/autoctl/autoctl/citus"
 )
 
-// What a change of an address allows others before they are ended: an unplanned one has clients waiting.
-const changePatience = time.Second
+// What a change of an address allows others before they are ended. Where the old primary is gone, whoever has written to the group's shards has lost that already, and others
+// wait for his locks. Where the writes were held nobody has; what can stand in the way then is a change of the schema.
+const (
+	changePatience = 250 * time.Millisecond
+	commitPatience = time.Second
+)
 
 // workersFirst is for how long the coordinator's commit waits for the workers': its daemon then finds the rows right.
 const workersFirst = 300 * time.Millisecond
@@ -107,14 +111,14 @@ func (h *Held) commit(ctx context.Context, v *visit, only citus.Topology, p *par
 }
 
 func (h *Held) patience(t citus.Topology) patience {
-	return patience{all: changePatience, holds: true, superseded: superseded(t, -1),
+	return patience{all: commitPatience, holds: true, superseded: superseded(t, -1),
 		reason: fmt.Sprintf("group %d has moved, and it holds up the new address", h.group)}
 }
 
 // write makes the group's changes in the transaction that holds its writes. The locks of the shards are there already; that of pg_dist_node may be somebody's, and is asked for
 // again without the others being lost.
 func (p *part) write(ctx context.Context, only citus.Topology, self int) error {
-	if err := p.s.limit(ctx, changePatience, 0); err != nil {
+	if err := p.s.limit(ctx, commitPatience, 0); err != nil {
 		return err
 	}
 	for {

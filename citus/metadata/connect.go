@@ -65,13 +65,12 @@ func (c *Client) open(ctx context.Context, t citus.Topology, g citus.Group, name
 	return s, a, nil
 }
 
-// preparations make a session independent of what a role or a database sets: our commits wait for no standby, since a row can be written again; nothing that we create
-// is carried to other nodes; and the session ends by itself soon after its host has vanished.
+// preparations make a session independent of what a role or a database sets: our commits wait for no standby, since an address can be written again; and the session
+// ends by itself soon after its host has vanished.
 const preparations = `select set_config(name, value, false) from (values
 	('application_name', $1), ('search_path', 'pg_catalog'), ('synchronous_commit', 'local'), ('client_min_messages', 'error'),
 	('default_transaction_read_only', 'off'), ('default_transaction_isolation', 'read committed'), ('idle_in_transaction_session_timeout', '0'),
 	('idle_session_timeout', '0'), ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '10000'),
-	('citus.enable_ddl_propagation', 'off'), ('citus.enable_schema_based_sharding', 'off'), ('citus.use_citus_managed_tables', 'off'),
 	('citus.node_connection_timeout', '1000')) wanted(name, value)
 	where current_setting(name, true) is not null`
 

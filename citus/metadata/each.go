@@ -14,12 +14,12 @@ type answer[V any] struct {
 	err   error
 }
 
-// each speaks with the primary of every group that has not been dropped, all at once, and returns the answers in the topology's order. Each has deadlines of its own, so
+// each speaks with the primary of every group that has one, all at once, and returns the answers in the topology's order. Each has deadlines of its own, so
 // that a server which hangs delays the return and nobody else's turn.
 func each[V any](ctx context.Context, t citus.Topology, f func(context.Context, citus.Group) (V, error)) []answer[V] {
 	answers := make([]answer[V], 0, len(t.Groups))
 	for _, g := range t.Groups {
-		if !g.Dropped {
+		if !g.Dropped && !g.Primary.IsZero() {
 			answers = append(answers, answer[V]{group: g})
 		}
 	}

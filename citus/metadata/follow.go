@@ -99,7 +99,7 @@ func (v *visit) make(ctx context.Context, part citus.Topology, s *session, n *No
 	}
 }
 
-// change makes the steps in one transaction, and again for as long as the context allows while locks stand in the way. Whoever holds one for longer than a second is ended.
+// change makes the steps in one transaction, and again for as long as the context allows while locks stand in the way. Whoever holds one for longer is ended.
 func (c *Client) change(ctx context.Context, t citus.Topology, s *session, steps []citus.Step) error {
 	p := patience{all: changePatience, since: time.Now(), holds: true, superseded: superseded(t, -1),
 		reason: fmt.Sprintf("group %d has moved, and it holds up the new address", steps[0].Group)}

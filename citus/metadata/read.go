@@ -84,6 +84,9 @@ func (s *session) schema(ctx context.Context) error {
 	// Several keepers may come at once.
 	_, err := s.conn.Exec(ctx, `begin;
 		select pg_advisory_xact_lock(hashtextextended('autoctl.topology', 0));
+		select set_config(name, 'off', true)
+			from (values ('citus.enable_ddl_propagation'), ('citus.enable_schema_based_sharding'), ('citus.use_citus_managed_tables')) of_citus(name)
+			where current_setting(name, true) is not null;
 		create schema if not exists autoctl;
 		revoke all on schema autoctl from public;
 		create table if not exists autoctl.topology (

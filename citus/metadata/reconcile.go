@@ -106,7 +106,14 @@ func (c *Client) synchronised(ctx context.Context, t citus.Topology, s *session,
 	if err := s.limit(ctx, timings.Lock, timings.Sync); err != nil {
 		return err
 	}
-	if err := s.transact(ctx, []citus.Step{step}); err != nil {
+	// Node ids are given once: unlike an address they must not be lost with this server. The wait for a standby is not broken off by a timeout.
+	err := s.within(ctx, func() error {
+		if err := s.step(ctx, step); err != nil {
+			return err
+		}
+		return s.exec(ctx, `select set_config('synchronous_commit', 'on', true), set_config('statement_timeout', '0', true)`)
+	})
+	if err != nil {
 		return explain(ctx, err)
 	}
 	return s.confirm(ctx, step)
