@@ -60,10 +60,23 @@ func (c Configuration) Missing(voters []Member) int {
 	return len(c.Members) - c.K + 1 - c.votes(voters)
 }
 
-// CoveredBy reports whether the voters cover every configuration of the record. An empty record is covered by nobody: there
+// Binding returns the configurations that voters must cover: all but those with fewer members than K that follow another one. Nothing can have
+// been acknowledged under such a one, and what was acknowledged before, the older ones cover for as long as they are in the record. A candidate
+// that dies before it has begun is then not waited for (S4).
+func (r Record) Binding() []Configuration {
+	var all []Configuration
+	for i, c := range r {
+		if i == 0 || len(c.Members) >= c.K {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// CoveredBy reports whether the voters cover every configuration of the record that binds. An empty record is covered by nobody: there
 // is no primary yet to succeed.
 func (r Record) CoveredBy(voters []Member) bool {
-	for _, c := range r {
+	for _, c := range r.Binding() {
 		if !c.CoveredBy(voters) {
 			return false
 		}

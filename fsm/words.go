@@ -46,7 +46,7 @@ func (d *decider) missing(voters []Member) string {
 		return "the group has had no primary yet"
 	}
 	var parts []string
-	for _, c := range d.g.Record {
+	for _, c := range d.g.Record.Binding() {
 		part := ""
 		switch n := c.Missing(voters); {
 		case n == -1:
