@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -36,7 +37,7 @@ func announced(stateDir string, a announcement) bool {
 }
 
 // announce registers the node again, so that the monitor learns a new address or name from the configuration.
-func (s *Service) announce(ctx context.Context, client *monitorapi.Client, cfg Config) error {
+func (s *Service) announce(ctx context.Context, client Registrar, cfg Config) error {
 	a := s.announcement(cfg)
 	if _, err := client.Register(ctx, registration(cfg, s.store.Get(), s.systemID())); err != nil {
 		return err
@@ -51,28 +52,54 @@ func (s *Service) announce(ctx context.Context, client *monitorapi.Client, cfg C
 	return nil
 }
 
-// introduce announces, once a run, what the monitor has not heard of yet. It retries while the monitor is away and gives up when it
-// says no.
+// tell announces what a monitor has not heard of yet. One that is away hears of it from introduce.
+func (s *Service) tell(ctx context.Context, client Registrar, cfg Config) error {
+	if announced(cfg.StateDir, s.announcement(cfg)) {
+		return nil
+	}
+	err := s.announce(ctx, client, cfg)
+	if monitorapi.CodeOf(err) == monitorapi.CodeUnreachable {
+		select {
+		case s.unheard <- struct{}{}:
+		default: // it is at it already
+		}
+		return fmt.Errorf("the configuration is in force here, and the monitor hears of it as soon as it answers: %w", err)
+	}
+	return err
+}
+
+// introduce announces what the monitor has not heard of: at the beginning, and after each reload while it was away.
 func (s *Service) introduce(ctx context.Context) error {
+	for {
+		s.introduceOnce(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.unheard:
+		}
+	}
+}
+
+// introduceOnce retries while the monitor is away and gives up when it says no.
+func (s *Service) introduceOnce(ctx context.Context) {
 	for pause := 200 * time.Millisecond; ctx.Err() == nil; pause = min(pause*2, 5*time.Second) {
 		s.mu.Lock()
 		client, cfg := s.client, s.config
 		s.mu.Unlock()
 		if client == nil || announced(cfg.StateDir, s.announcement(cfg)) {
-			return nil
+			return
 		}
 		err := s.announce(ctx, client, cfg)
 		if err == nil {
-			return nil
+			return
 		}
 		if monitorapi.CodeOf(err) != monitorapi.CodeUnreachable {
 			s.opts.Log.Warn().Err(err).Msg("monitor does not take this node's address")
-			return nil
+			return
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
 	}
-	return nil
 }

@@ -1,10 +1,57 @@
 package keeper
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"testing"
+
+	"github.com/autoctl/autoctl/internal/monitorapi"
+	"github.com/autoctl/autoctl/keeper/state"
 )
+
+// away is a monitor that cannot be reached while err is set.
+type away struct {
+	err  error
+	told []string
+}
+
+func (m *away) Register(_ context.Context, r monitorapi.Registration) (monitorapi.Registered, error) {
+	if m.err == nil {
+		m.told = append(m.told, r.Host)
+	}
+	return monitorapi.Registered{Node: 2}, m.err
+}
+
+// TestTell_Away: a new address that the monitor could not be told of is never taken for one that it knows, and is told as soon as it answers.
+func TestTell_Away(t *testing.T) {
+	dir := t.TempDir()
+	store, err := state.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Service{store: store, node: &postgres{}, unheard: make(chan struct{}, 1)}
+	m, cfg := &away{err: &monitorapi.Error{Code: monitorapi.CodeUnreachable}}, Config{StateDir: dir, Name: "a", Host: "new"}
+	for range 2 { // the command may be repeated
+		if err := s.tell(t.Context(), m, cfg); monitorapi.CodeOf(err) != monitorapi.CodeUnreachable {
+			t.Errorf("of a monitor that is away: %v", err)
+		}
+	}
+	select {
+	case <-s.unheard:
+	default:
+		t.Error("nobody tells the monitor later")
+	}
+	m.err = nil
+	for range 2 {
+		if err := s.tell(t.Context(), m, cfg); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(m.told) != 1 || m.told[0] != "new" || len(s.unheard) != 0 {
+		t.Errorf("told %v", m.told)
+	}
+}
 
 // TestAnnouncedOnce: what the monitor has heard is not said again, so that a name or address that an operator gave there stays; what
 // the configuration changes is news, and a file that cannot be read costs one announcement only.

@@ -46,6 +46,7 @@ type Service struct {
 	// formation keeps the metadata of a Citus formation; nil elsewhere.
 	formation *formation.Keeper
 	ended     chan struct{} // closed when the daemon has ended
+	unheard   chan struct{} // the monitor was away when there was something to announce
 
 	mu     sync.Mutex // guards what follows
 	config Config
@@ -69,7 +70,7 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{opts: o, lock: lock, store: store, config: o.Config, ended: make(chan struct{})}
+	s := &Service{opts: o, lock: lock, store: store, config: o.Config, ended: make(chan struct{}), unheard: make(chan struct{}, 1)}
 	switch mem := store.Get(); {
 	case mem.Node == 0:
 		err = refuse(CodeNotCreated, nil, "run the create command again: it goes on where it was", "this node was not registered with a monitor yet")
@@ -245,6 +246,8 @@ func (s *Service) handle(ctx context.Context, r control.Request, progress func(s
 		return nil, told(s.reload(ctx))
 	case "citus", "activate":
 		return s.metadata(ctx, r.Command == "activate")
+	case "shards":
+		return s.shards(ctx, r.Group)
 	case "monitor":
 		reg, err := s.switchMonitor(ctx, r.URI)
 		return reg, told(err)
@@ -343,10 +346,10 @@ func (s *Service) reload(ctx context.Context) error {
 	cfg.Monitor = before.Monitor // that is enable monitor's
 	s.config = cfg
 	s.daemon.Wake()
-	if s.client != nil && (cfg.Host != before.Host || cfg.Name != before.Name) {
-		return s.announce(ctx, s.client, cfg)
+	if s.client == nil {
+		return nil
 	}
-	return nil
+	return s.tell(ctx, s.client, cfg)
 }
 
 // switchMonitor hands the running node over to another monitor, or to none. The
