@@ -1,6 +1,8 @@
 package keeper
 
 import (
+	"errors"
+	"path/filepath"
 	"testing"
 
 	"github.com/autoctl/autoctl/fsm"
@@ -16,5 +18,17 @@ func TestPrepare_Unfinished(t *testing.T) {
 		if m.Busy != want || m.Node != 0 || m.Released || m.Token == "old" {
 			t.Errorf("data %s: %+v", kind, m)
 		}
+	}
+}
+
+// TestRoomFor: a directory without room is refused before anything is registered.
+func TestRoomFor(t *testing.T) {
+	dir := t.TempDir()
+	if err := roomFor(dir, 1); err != nil {
+		t.Error(err)
+	}
+	refusal, ok := errors.AsType[*Refusal](roomFor(filepath.Join(dir, "not", "there"), 1<<60))
+	if !ok || refusal.Code != CodeNoRoom || refusal.Hint == "" {
+		t.Errorf("got %+v", refusal)
 	}
 }

@@ -18,6 +18,7 @@ const (
 	CodePort         Code = "port"           // somebody listens there
 	CodeHost         Code = "host"           // the host name does not resolve
 	CodeSetup        Code = "setup"          // the system lacks something
+	CodeNoRoom       Code = "no_room"        // no room for a cluster
 	CodeGone         Code = "gone"           // the node was dropped
 	CodeNotCreated   Code = "not_registered" // create was never finished
 )

@@ -49,13 +49,29 @@ func look(ctx context.Context, cfg Config, mem fsm.Memory) (survey, error) {
 	if err := usable(s.data, mem); err != nil {
 		return s, err
 	}
-	if !s.existing() {
+	switch registered := mem.Node != 0 && !mem.Released; {
+	case !s.existing() && registered: // it goes on, and says itself what it lacks
 		return s, nil
+	case !s.existing():
+		return s, roomFor(cfg.PGData, emptyCluster)
 	}
 	if s.config, s.inside, err = pgserver.FindConfigFile(ctx, s.binaries, cfg.PGData); err != nil {
 		return s, refuse(CodeDamaged, err, "restore postgresql.conf", "%v", err)
 	}
 	return s, s.findServer(cfg)
+}
+
+// emptyCluster is about what a cluster takes that holds nothing yet, in bytes: its databases, and one segment of WAL. What a copy of the primary takes, the
+// keeper finds out later.
+const emptyCluster = 40 << 20
+
+// roomFor refuses a file system on which nothing can be created.
+func roomFor(dir string, bytes int64) error {
+	_, err := pgserver.CheckRoom([]pgserver.Need{{Path: dir, Bytes: bytes}})
+	if none, ok := errors.AsType[*pgserver.NoRoomError](err); ok {
+		return refuse(CodeNoRoom, err, "make room, or choose another directory", "%v", none)
+	}
+	return err
 }
 
 // findServer looks for a running server on the directory.

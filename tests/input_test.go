@@ -181,6 +181,20 @@ func fullDisk(t *testing.T, c *cluster.Cluster, primary string) {
 		_ = syscall.Unmount(small, syscall.MNT_DETACH)
 	})
 	data := filepath.Join(small, "data")
+	create := append(n3.CreateArgs(), "--pgdata", data)
+	mentions(t, n3.Refused(cluster.ExitPrecondition, create...), "not enough room", "make room")
+	if info, err := c.TryInfo("n3"); err == nil {
+		t.Errorf("it is registered all the same: %+v", info)
+	}
+	size := func(megabytes int) {
+		t.Helper()
+		if err := syscall.Mount("tmpfs", small, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%dm,mode=0777", megabytes)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size(300)
+	n3.Autoctl(create...)
+	size(8) // others were faster
 	n3.Create("--pgdata", data)
 	c.Await(patience, "the node says that it lacks room", func(stdcontext.Context) error {
 		info, err := c.TryInfo("n3")
@@ -193,9 +207,7 @@ func fullDisk(t *testing.T, c *cluster.Cluster, primary string) {
 	if _, err := os.Lstat(data); err == nil {
 		t.Error("something was copied all the same")
 	}
-	if err := syscall.Mount("tmpfs", small, "tmpfs", syscall.MS_REMOUNT, "size=300m,mode=0777"); err != nil {
-		t.Fatal(err)
-	}
+	size(300)
 	c.Wait(patience, cluster.States{primary: cluster.Primary, "n3": cluster.Secondary})
 }
 

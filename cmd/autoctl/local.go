@@ -59,7 +59,7 @@ func refusalClass(code string) class {
 	case string(keeper.CodeConfig), string(keeper.CodeState):
 		return classConfig
 	case string(keeper.CodeRoot), string(keeper.CodeHeld), string(keeper.CodeForeign), string(keeper.CodeOtherVersion), string(keeper.CodeOtherSystem),
-		string(keeper.CodeDamaged), string(keeper.CodePort), string(keeper.CodeHost), string(keeper.CodeSetup), string(keeper.CodeNotCreated):
+		string(keeper.CodeDamaged), string(keeper.CodePort), string(keeper.CodeHost), string(keeper.CodeSetup), string(keeper.CodeNoRoom), string(keeper.CodeNotCreated):
 		return classPrecondition
 	case string(keeper.CodeGone):
 		return classDropped
