@@ -106,6 +106,29 @@ func load(path string, flags *pflag.FlagSet, create bool) (*loaded, error) {
 	return l, nil
 }
 
+// ownConfig is what the file of a data directory says of its node, whatever the environment says.
+func ownConfig(pgdata string) (config, error) {
+	var own struct {
+		Node struct {
+			Formation string `yaml:"formation"`
+			Group     int    `yaml:"group"`
+		} `yaml:"node"`
+		Monitor struct {
+			URI string `yaml:"uri"`
+		} `yaml:"monitor"`
+	}
+	var c config
+	content, err := os.ReadFile(configPath(pgdata))
+	if err == nil {
+		err = yaml.Unmarshal(content, &own)
+	}
+	if err != nil {
+		return c, fail(classConfig, "", "read configuration: %w", err)
+	}
+	c.Node.Formation, c.Node.Group, c.Monitor.URI = own.Node.Formation, own.Node.Group, own.Monitor.URI
+	return c, nil
+}
+
 // boolHook reads the words for booleans that PostgreSQL knows.
 func boolHook(from, to reflect.Type, data any) (any, error) {
 	if text, ok := data.(string); ok && from.Kind() == reflect.String && to.Kind() == reflect.Bool {

@@ -123,7 +123,7 @@ func (l *loaded) weakCommits(ctx context.Context) []string {
 	warnings := []string{}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	config, err := pgx.ParseConfig("sslmode=disable dbname=postgres")
+	config, err := pgx.ParseConfig("sslmode=disable target_session_attrs=any dbname=postgres")
 	if err != nil || l.Role != roleKeeper {
 		return warnings
 	}

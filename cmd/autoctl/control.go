@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/monitorapi"
 	"github.com/autoctl/autoctl/keeper"
 	"github.com/autoctl/autoctl/keeper/control"
@@ -32,7 +34,8 @@ func (a *app) stopCommand() *cobra.Command {
 		Use: "stop", Short: "Stop the daemon of a data directory, and its PostgreSQL",
 		Long: `Stop the daemon of a data directory, and its PostgreSQL. A primary hands over first if
 somebody can take over. With --fast it does not, and nobody is promoted in its place until an
-operator says so. Waits for the end.`,
+operator says so. The PostgreSQL of a node in maintenance goes on, unless --fast or --immediate
+is given. Waits for the end.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			mode := stopGraceful
 			switch {
@@ -44,7 +47,7 @@ operator says so. Waits for the end.`,
 				mode = daemon.StopKeeper
 			}
 			return attempt(func() error {
-				l, _, err := t.local()
+				l, err := a.running(t)
 				if err != nil {
 					return err
 				}
@@ -60,8 +63,31 @@ operator says so. Waits for the end.`,
 	return leaf(cmd, cobra.NoArgs)
 }
 
+// running is the configuration of the chosen data directory; where that is damaged and a daemon runs all the same, what can be known without it: it must be
+// possible to look at that one, and to stop it.
+func (a *app) running(t *target) (*loaded, error) {
+	l, _, err := t.local()
+	if err == nil || classify(err).class != classConfig {
+		return l, err
+	}
+	dir, dirErr := t.dataDirectory()
+	if dirErr != nil || !locked(statePath(dir)) {
+		return nil, err
+	}
+	l = &loaded{}
+	l.Role, l.PostgreSQL.PGData = roleKeeper, dir
+	if monitors, lockErr := state.Locked(filepath.Join(statePath(dir), daemonLockName)); monitors || lockErr != nil {
+		l.Role = roleMonitor
+	}
+	fmt.Fprintf(a.err, "autoctl: %v\n", err)
+	return l, nil
+}
+
 // stopDaemon ends the daemon and says so.
 func (a *app) stopDaemon(ctx context.Context, l *loaded, mode daemon.StopMode) error {
+	if m, err := memory(l.PostgreSQL.PGData); err == nil && mode == stopGraceful && l.Role == roleKeeper && m.Goal.State == fsm.StateMaintenance {
+		mode = daemon.StopKeeper // the daemon would do the same
+	}
 	if err := a.endDaemon(ctx, l, mode); err != nil {
 		return err
 	}
@@ -72,7 +98,7 @@ func (a *app) stopDaemon(ctx context.Context, l *loaded, mode daemon.StopMode) e
 	return a.print(map[string]any{"stopped": true, "mode": mode.String()}, func(w io.Writer) { fmt.Fprintln(w, text) })
 }
 
-// endDaemon asks over the control socket, and where nobody answers there by signal.
+// endDaemon asks over the control socket, and where nobody answers there by signal, and waits until its end has let go of the locks.
 func (a *app) endDaemon(ctx context.Context, l *loaded, mode daemon.StopMode) error {
 	dir := statePath(l.PostgreSQL.PGData)
 	err := control.Call(ctx, dir, control.Request{Command: "stop", Mode: mode.String()}, nil, func(news string) { a.say("%s", news) })
@@ -82,7 +108,10 @@ func (a *app) endDaemon(ctx context.Context, l *loaded, mode daemon.StopMode) er
 	if errors.Is(err, control.ErrNotRunning) && l.Role == roleKeeper {
 		err = signalKeeper(dir, mode)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return waitStopped(ctx, l.PostgreSQL.PGData)
 }
 
 // signalKeeper is for a keeper whose socket is gone.
@@ -99,7 +128,7 @@ func signalKeeper(dir string, mode daemon.StopMode) error {
 	return control.ErrNotRunning
 }
 
-// waitStopped waits until no daemon runs on a data directory.
+// waitStopped waits until no daemon runs on a data directory: the socket goes first, and the locks last, which the next daemon needs.
 func waitStopped(ctx context.Context, pgdata string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -107,7 +136,7 @@ func waitStopped(ctx context.Context, pgdata string) error {
 	defer tick.Stop()
 	for {
 		err := control.Call(ctx, statePath(pgdata), control.Request{Command: "status"}, nil, nil)
-		if errors.Is(err, control.ErrNotRunning) {
+		if errors.Is(err, control.ErrNotRunning) && !locked(statePath(pgdata)) {
 			return nil
 		}
 		select {
@@ -116,6 +145,13 @@ func waitStopped(ctx context.Context, pgdata string) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// locked says whether a daemon still holds a lock of a state directory.
+func locked(dir string) bool {
+	keepers, err := state.Locked(filepath.Join(dir, state.LockName))
+	monitors, e := state.Locked(filepath.Join(dir, daemonLockName))
+	return keepers || monitors || err != nil || e != nil
 }
 
 func (a *app) reloadCommand() *cobra.Command {
@@ -169,7 +205,7 @@ func (a *app) statusCommand() *cobra.Command {
 not asked. Exit code 8 says that no daemon runs.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return attempt(func() error {
-				l, _, err := t.local()
+				l, err := a.running(t)
 				if err != nil {
 					return err
 				}

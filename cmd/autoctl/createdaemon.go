@@ -222,7 +222,8 @@ made, an existing cluster (running or not) is adopted with its settings. Every o
 becomes a standby: by a base backup of the primary, or from an existing data directory of the
 same system, without copying. A directory of another system is refused and left as it is.
 
-What was interrupted goes on with the same command, or with "autoctl run".`,
+What was interrupted goes on with the same command, or with "autoctl run". A node that was dropped
+becomes one again without --run only: a service manager that repeats the command must not undo that.`,
 		example: "  autoctl create postgres --pgdata /var/lib/autoctl/node --ssl-self-signed --auth trust \\\n" +
 			"      --monitor 'postgres://autoctl_node@monitor/autoctl?sslmode=require' --run",
 	})
@@ -240,6 +241,11 @@ func (a *app) createNode(k nodeKind) *cobra.Command {
 			}
 			if err != nil {
 				return attempt(err, "create %s", k.use)
+			}
+			if m, err := memory(l.PostgreSQL.PGData); andRun && err == nil && (m.Released || m.State == fsm.StateDropped) {
+				l.forgetPassword()
+				return attempt(fail(classDropped, "the same command without --run makes it a node again; \"autoctl drop node --destroy\" removes what is left",
+					"this node was dropped from its group"), "create %s in %s", k.use, l.PostgreSQL.PGData)
 			}
 			if err := a.makePostgres(cmd.Context(), l, andRun); err != nil {
 				l.forgetPassword()

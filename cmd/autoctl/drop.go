@@ -14,6 +14,7 @@ import (
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/monitorapi"
 	"github.com/autoctl/autoctl/internal/pgserver"
+	"github.com/autoctl/autoctl/internal/pgserver/disk"
 	"github.com/autoctl/autoctl/keeper"
 	"github.com/autoctl/autoctl/keeper/control"
 )
@@ -32,8 +33,11 @@ func (a *app) dropNode() *cobra.Command {
 		Long: `Take a node out of its group. A primary hands over first. The node's keeper stops PostgreSQL
 and ends; the data directory stays, unless --destroy is given (on the node's own machine).
 
+The last node of a worker group of a Citus formation is not dropped while shards live there alone,
+nor where that cannot be found out: they are listed, with the way to move them. --force does not ask.
+
 --force forgets a node that will never come back, without waiting for it. With --destroy it
-deletes a node on this machine although the monitor cannot be reached, or has forgotten it.`,
+deletes a node on this machine although its monitor cannot be reached, or has forgotten it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if destroy && name != "" {
 				return fail(classUsage, "run it on the node's machine with --pgdata", "--destroy works on this machine only, not with --name")
@@ -44,6 +48,9 @@ deletes a node on this machine although the monitor cannot be reached, or has fo
 			err := t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
 				wait, err := w.limit(cmd.Context(), s)
 				if err != nil {
+					return err
+				}
+				if err := t.keepsShards(cmd.Context(), s, n, g, force); err != nil {
 					return err
 				}
 				o := operation{a: a, s: s, group: g.Group, wait: wait, command: fsm.Command{Kind: fsm.CommandDrop, Node: n.NodeID, Force: force}}
@@ -86,17 +93,54 @@ func untilGone(n monitorapi.NodeState) watcher {
 	}
 }
 
-// withoutMonitor goes on with a node that the monitor cannot be asked about, or has forgotten; any other error stays.
+// withoutMonitor goes on with a node that the monitor cannot be asked about, or has forgotten; any other error stays. Only the node's own monitor can say so
+// of the node's own formation: a name mistyped must not cost a node that serves (P6).
 func (a *app) withoutMonitor(ctx context.Context, t *target, err error) error {
-	switch monitorapi.CodeOf(err) {
-	case monitorapi.CodeUnreachable:
-		a.say("%v: the node is deleted here only; drop it there with --name and --force.", err)
-	case monitorapi.CodeUnknown:
-		a.say("%v: it is deleted here.", err)
-	default:
+	code := monitorapi.CodeOf(err)
+	if code != monitorapi.CodeUnreachable && code != monitorapi.CodeUnknown {
 		return err
 	}
+	if other := t.elsewhere(); other != nil {
+		return fail(classRefused, "leave --monitor, --formation and --group out, and AUTOCTL_MONITOR and AUTOCTL_FORMATION unset", "%w: %w, and nothing is deleted", err, other)
+	}
+	if code == monitorapi.CodeUnreachable {
+		a.say("%v: the node is deleted here only; drop it there with --name and --force.", err)
+	} else {
+		a.say("%v: it is deleted here.", err)
+	}
 	return a.endLocal(ctx, t)
+}
+
+// elsewhere tells how what was asked about differs from what the chosen data directory's own configuration says; nil when it does not.
+func (t *target) elsewhere() error {
+	dir, err := t.dataDirectory()
+	if err != nil {
+		return err
+	}
+	own, err := ownConfig(dir)
+	if err != nil {
+		return err
+	}
+	m, err := memory(dir)
+	if err != nil {
+		return err
+	}
+	formation, group := firstOf(own.Node.Formation, "default"), own.Node.Group
+	if m.Goal.Formation != "" {
+		formation, group = m.Goal.Formation, m.Goal.Group
+	}
+	asked, err := t.monitorURI()
+	switch {
+	case err != nil:
+		return err
+	case own.Monitor.URI != "" && asked != own.Monitor.URI:
+		return errors.New("that is not the monitor of this node")
+	case firstOf(t.formation, "default") != formation:
+		return fmt.Errorf("this node is in formation %q", formation)
+	case t.group >= 0 && t.group != group:
+		return fmt.Errorf("this node is in group %d", group)
+	}
+	return nil
 }
 
 // endLocal stops the daemon of the chosen data directory, if one runs.
@@ -153,7 +197,7 @@ func destroyMonitor(dir string) error {
 		return fail(classPrecondition, "stop it first", "a server still runs on %s", dir)
 	}
 	for _, path := range []string{dir, statePath(dir)} {
-		if err := os.RemoveAll(path); err != nil {
+		if err := disk.RemoveTree(path); err != nil {
 			return fail(classFailed, "delete what is left by hand", "delete %s: %w", path, err)
 		}
 	}

@@ -10,8 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/monitorapi"
 	"github.com/autoctl/autoctl/keeper"
 	"github.com/autoctl/autoctl/keeper/control"
+	"github.com/autoctl/autoctl/keeper/local"
 )
 
 func (a *app) enableSSL() *cobra.Command {
@@ -152,11 +155,13 @@ func (a *app) changeMonitor(ctx context.Context, t *target, uri string) error {
 	if uri == "" && l.Monitor.URI == "" {
 		return fail(classNothing, "", "the node goes on without a monitor already")
 	}
-	if l.Monitor.URI == uri {
-		return fail(classNothing, "", "the node uses that monitor already")
-	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	if l.Monitor.URI == uri && uri != "" {
+		if err := l.serves(ctx); err != nil {
+			return err
+		}
+	}
 	err = control.Call(ctx, statePath(l.PostgreSQL.PGData), control.Request{Command: "monitor", URI: uri}, nil, func(s string) { a.say("%s", s) })
 	if errors.Is(err, control.ErrNotRunning) {
 		err = replaceStopped(ctx, l, uri)
@@ -175,6 +180,39 @@ func (a *app) changeMonitor(ctx context.Context, t *target, uri string) error {
 	host, _, _ := strings.Cut(rest, "/")
 	a.say("The node now obeys the monitor at %s.", host)
 	return nil
+}
+
+// serves refuses to hand a node over to the monitor that it has, unless that is another one by now: it answers, and does not know the node.
+func (l *loaded) serves(ctx context.Context) error {
+	m, err := memory(l.PostgreSQL.PGData)
+	if err != nil {
+		return err
+	}
+	client, err := dial(ctx, l.Monitor.URI)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	st, err := client.State(ctx, "", -1)
+	if err != nil {
+		return err
+	}
+	if knows(st, m) {
+		return fail(classNothing, "", "the node uses that monitor already")
+	}
+	return nil
+}
+
+// knows says whether the node with this memory is among those of a monitor: the name of its slot tells it from any other.
+func knows(st monitorapi.State, m fsm.Memory) bool {
+	for _, f := range st.Formations {
+		for _, g := range f.Groups {
+			if n := member(g, m.Node); n != nil && n.Slot == local.StandbyName(m.Node, m.Token) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // replaceStopped tells the new monitor of a node that does not run now.

@@ -114,7 +114,7 @@ func keys() []key {
 		{name: "replication.maximum_backup_rate", flag: "maximum-backup-rate", env: "AUTOCTL_MAXIMUM_BACKUP_RATE", def: "", keeper: true, check: backupRate, doc: "limit of base backups, such as 100M; empty: none"},
 
 		{name: "log.level", env: "AUTOCTL_LOG_LEVEL", def: "info", monitor: true, keeper: true, check: oneOf("error", "warn", "info", "debug", "trace"), doc: "error, warn, info, debug or trace"},
-		{name: "log.format", env: "AUTOCTL_LOG_FORMAT", def: "auto", monitor: true, keeper: true, check: oneOf("auto", "text", "json"), doc: "text, json, or auto: text on a terminal"},
+		{name: "log.format", env: "AUTOCTL_LOG_FORMAT", def: "auto", monitor: true, keeper: true, check: oneOf("auto", "text", "json"), doc: "text, json, or auto: text on a terminal; from the daemon's next start"},
 	}
 }
 

@@ -41,7 +41,19 @@ func (a *app) say(format string, args ...any) {
 }
 
 // logger returns the logger of a daemon or of a command that works for long: to standard error, for people on a terminal.
+// Its level is the process's, so that a reload can change it.
 func (a *app) logger(level, format string) zerolog.Logger {
+	a.setLogLevel(level)
+	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00"
+	w := a.err
+	if format == "text" || format != "json" && isTerminal(a.err) {
+		w = zerolog.ConsoleWriter{Out: a.err, TimeFormat: "15:04:05.000", NoColor: !isTerminal(a.err)}
+	}
+	return zerolog.New(w).With().Timestamp().Logger()
+}
+
+// setLogLevel sets what is logged from now on; the options --quiet and --verbose are stronger than the configuration.
+func (a *app) setLogLevel(level string) {
 	l, err := zerolog.ParseLevel(firstOf(level, "info"))
 	if err != nil {
 		l = zerolog.InfoLevel
@@ -54,12 +66,7 @@ func (a *app) logger(level, format string) zerolog.Logger {
 	case a.verbose > 1:
 		l = zerolog.TraceLevel
 	}
-	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00"
-	w := a.err
-	if format == "text" || format != "json" && isTerminal(a.err) {
-		w = zerolog.ConsoleWriter{Out: a.err, TimeFormat: "15:04:05.000", NoColor: !isTerminal(a.err)}
-	}
-	return zerolog.New(w).Level(l).With().Timestamp().Logger()
+	zerolog.SetGlobalLevel(l)
 }
 
 // table is a set of rows under headings, as wide as its cells, in the look that users of pg_auto_failover know.

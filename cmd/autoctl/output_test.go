@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"github.com/autoctl/autoctl/cmd/autoctl/demo"
 	"github.com/autoctl/autoctl/fsm"
@@ -71,6 +73,28 @@ func TestKeeperRows_Copying(t *testing.T) {
 	if strings.Contains(b.String(), "crashed") || !strings.Contains(b.String(), "data are copied") {
 		t.Error(b.String())
 	}
+}
+
+// TestLogLevel: what a logger passes changes with the configuration; options are stronger.
+func TestLogLevel(t *testing.T) {
+	t.Cleanup(func() { zerolog.SetGlobalLevel(zerolog.TraceLevel) })
+	var out bytes.Buffer
+	a := &app{err: &out}
+	log := a.logger("info", "json")
+	says := func(level string, want bool) {
+		t.Helper()
+		out.Reset()
+		a.setLogLevel(level)
+		log.Debug().Msg("detail")
+		if got := out.Len() > 0; got != want {
+			t.Errorf("level %s, verbose %d: %q", level, a.verbose, out.String())
+		}
+	}
+	says("info", false)
+	says("debug", true)
+	says("error", false)
+	a.verbose = 1
+	says("error", true)
 }
 
 func errorOf(_ key, err error) error { return err }

@@ -25,6 +25,7 @@ type app struct {
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
+	forgetAmbient()
 	a := &app{in: in, out: out, err: errw}
 	root := newRoot(a) //nolint:contextcheck // commands get their context from cobra
 	root.SetArgs(args)
@@ -33,6 +34,14 @@ func execute(ctx context.Context, args []string, in io.Reader, out, errw io.Writ
 	root.SetErr(errw)
 	err := root.ExecuteContext(ctx)
 	return report(errw, err, a.json())
+}
+
+// forgetAmbient takes those of libpq's variables out of the environment that choose another server, or refuse one for what it is: a shell's PGSERVICE or
+// PGTARGETSESSIONATTRS is meant for applications. Those that hold or name credentials stay, and create reads PGPORT, PGUSER and PGDATABASE.
+func forgetAmbient() {
+	for _, name := range []string{"PGSERVICE", "PGTARGETSESSIONATTRS", "PGOPTIONS", "PGREQUIREAUTH", "PGCHANNELBINDING", "PGHOST", "PGHOSTADDR"} {
+		_ = os.Unsetenv(name) // fails for impossible names only
+	}
 }
 
 func (a *app) json() bool { return a.output == "json" }

@@ -17,6 +17,7 @@ import (
 	"github.com/autoctl/autoctl/keeper"
 	"github.com/autoctl/autoctl/keeper/control"
 	"github.com/autoctl/autoctl/keeper/daemon"
+	"github.com/autoctl/autoctl/keeper/state"
 	"github.com/autoctl/autoctl/monitor"
 )
 
@@ -111,6 +112,7 @@ func (a *app) runKeeper(ctx context.Context, l *loaded, log zerolog.Logger) erro
 			if err != nil {
 				return keeper.Config{}, controlError(err)
 			}
+			a.setLogLevel(next.Log.Level)
 			return next.keeperConfig(), nil
 		},
 	})
@@ -190,13 +192,16 @@ func (a *app) runMonitor(ctx context.Context, l *loaded, log zerolog.Logger) err
 	return err
 }
 
-// daemonLock makes sure that one daemon owns the control socket of a monitor.
+// daemonLockName is the lock of a monitor's daemon in its state directory.
+const daemonLockName = "daemon.lock"
+
+// daemonLock makes sure that one daemon owns the control socket and the data directory of a monitor.
 func daemonLock(dir string) (func(), error) {
 	path := statePath(dir)
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fail(classPrecondition, "", "make state directory: %w", err)
 	}
-	lock := flock.New(filepath.Join(path, "daemon.lock"), flock.SetPermissions(0o600))
+	lock := flock.New(filepath.Join(path, daemonLockName), flock.SetPermissions(0o600))
 	ok, err := lock.TryLock()
 	if err != nil {
 		return nil, fail(classPrecondition, "", "lock state directory: %w", err)
@@ -204,5 +209,9 @@ func daemonLock(dir string) (func(), error) {
 	if !ok {
 		return nil, monitor.ErrLocked
 	}
-	return func() { _ = lock.Close() }, nil
+	var data state.DataLock
+	if err := data.Hold(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return func() { _ = data.Release(); _ = lock.Close() }, nil
 }
