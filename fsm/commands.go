@@ -173,17 +173,19 @@ func (d *decider) force(p *Node, e Election, why map[string]string) Answer {
 		return Answer{
 			Outcome: OutcomeRefused, Nodes: why,
 			Text: "nobody can be promoted without risking acknowledged commits: " + join(why),
-			Hint: "bring a node back, or accept the loss: --allow-data-loss",
+			Hint: d.lastResort(p, "bring a node back", "accept the loss"),
 		}
 	}
-	for i := range d.g.Nodes {
-		if n := &d.g.Nodes[i]; n.ID != p.ID && d.cannotVote(n) == "" && (e.Preferred == 0 || e.Preferred == n.ID) {
-			e.Reason = "forced"
-			d.elect(e, "asked by an operator, who accepts that commits may be lost")
-			return accepted("election with the votes that there are: commits may be lost")
-		}
+	if d.electable(p, e.Preferred) {
+		e.Reason = "forced"
+		d.elect(e, "asked by an operator, who accepts that commits may be lost")
+		return accepted("election with the votes that there are: commits may be lost")
 	}
-	return Answer{Outcome: OutcomeRefused, Nodes: why, Text: "no standby is there: " + join(why), Hint: "bring a node back"}
+	text := "no standby is there"
+	if len(why) > 0 {
+		text += ": " + join(why)
+	}
+	return Answer{Outcome: OutcomeRefused, Nodes: why, Text: text, Hint: d.lastResort(p, "bring a node back", "accept the loss")}
 }
 
 // planned begins a hand-over if somebody can take over: it runs, streams, is near and within reach, and its votes or the old primary's cover the record.
@@ -247,7 +249,9 @@ func (d *decider) startMaintenance(n *Node, c Command) Answer {
 		return refused("--allow-failover", "node %s is the primary: somebody else must take over first", n.Name)
 	case p.ID == n.ID:
 		a := d.failover(Election{Reason: "maintenance", Excluded: n.ID, Command: c.ID}, 0)
-		n.Maintenance = a.Outcome == OutcomeAccepted
+		if n.Maintenance = a.Outcome == OutcomeAccepted; n.Maintenance {
+			a.Text += d.blocks(n)
+		}
 		return a
 	}
 	n.Maintenance = true
@@ -255,10 +259,10 @@ func (d *decider) startMaintenance(n *Node, c Command) Answer {
 	return accepted("node %s leaves the synchronous set, then it is yours%s", n.Name, d.blocks(n))
 }
 
-// blocks warns when taking n out makes writes wait.
+// blocks warns when taking n out makes writes wait, or leaves commits unprotected.
 func (d *decider) blocks(n *Node) string {
 	cur, _ := d.g.Record.Current()
-	if d.g.NumberSync == 0 || cur.K == 0 {
+	if cur.K == 0 || !d.readWrite(d.primary()) {
 		return ""
 	}
 	left := 0
@@ -267,8 +271,14 @@ func (d *decider) blocks(n *Node) string {
 			left++
 		}
 	}
-	if left >= d.g.NumberSync {
+	if cur.Primary.Node == n.ID { // one of them takes over
+		left = max(0, left-1)
+	}
+	switch {
+	case left >= max(1, d.g.NumberSync):
 		return ""
+	case d.g.NumberSync == 0:
+		return "; no other standby is in step: commits are not protected until one is"
 	}
 	return fmt.Sprintf("; writes will wait: number_sync_standbys is %d and only %d standbys remain", d.g.NumberSync, left)
 }
@@ -352,8 +362,8 @@ func (d *decider) setNumberSync(value int) Answer {
 func (d *decider) drop(n *Node, c Command) Answer {
 	p := d.primary()
 	switch {
-	case n.Dropping && (!c.Force || n.Forced):
-		return nothing("node %s is being dropped", n.Name)
+	case n.Dropping && (!c.Force || n.Forced): // who asks again wants to see the end of it
+		return accepted("node %s is being dropped already", n.Name)
 	case d.g.Election != nil && p != nil && n.ID == p.ID:
 		return refused("autoctl show state", "an election is under way")
 	case p != nil && n.ID == p.ID && !d.alone(n):
@@ -364,11 +374,14 @@ func (d *decider) drop(n *Node, c Command) Answer {
 	}
 	n.Dropping, n.Forced = true, c.Force
 	d.dirty = true
+	lowered := ""
 	if left := d.quorumStandbys(); d.g.NumberSync > left {
 		d.g.NumberSync = left
-		d.event("command", 0, "number_sync_standbys is lowered to %d: no more quorum standbys are left", left)
+		lowered = fmt.Sprintf("number_sync_standbys is lowered to %d: no more quorum standbys are left", left)
+		d.event("command", 0, "%s", lowered)
+		lowered = "; " + lowered
 	}
-	return accepted("node %s leaves the group", n.Name)
+	return accepted("node %s leaves the group%s%s", n.Name, lowered, d.blocks(n))
 }
 
 func (d *decider) rebuild(n *Node) Answer {

@@ -93,6 +93,12 @@ func (d *decider) unready(n *Node) (Refusal, bool) {
 	switch {
 	case n.Report == nil || n.Heard < 0:
 		r.Waits, r.Hint, r.Human = "it has not been heard since the monitor started", "is its keeper running? autoctl run", true
+	case n.Dropping && !d.live(n):
+		r.Waits = fmt.Sprintf("it is being dropped, which its keeper has to hear; it has not been heard for %v", d.now.Sub(n.Heard).Round(time.Second))
+		r.Hint, r.Human = "autoctl run on "+n.Host+", or, if it never comes back: autoctl drop node --force --name "+n.Name, true
+	case !d.live(n) && (n.Stopped || stoppedOnPurpose(n.Report)):
+		r.Waits = fmt.Sprintf("it was stopped, as an operator asked, and has not been heard for %v", d.now.Sub(n.Heard).Round(time.Second))
+		r.Hint, r.Human = "start it again on "+n.Host+": autoctl run", true
 	case !d.live(n):
 		r.Waits = fmt.Sprintf("it has not been heard for %v", d.now.Sub(n.Heard).Round(time.Second))
 		r.Hint, r.Human = "is its host up, its keeper running and the network whole?", true
@@ -185,8 +191,24 @@ func (d *decider) summary() string {
 		return fmt.Sprintf("node %s is primary; writes wait for standbys: number_sync_standbys is %d", p.Name, d.g.NumberSync)
 	case cur.K == 0:
 		return fmt.Sprintf("node %s is primary; its commits are not protected by a standby", p.Name)
+	case d.streaming(p, cur) < cur.K:
+		return fmt.Sprintf("node %s is primary; writes wait: each commit must be on %d of its standbys %s, and %d of them stream",
+			p.Name, cur.K, d.called(cur.Members), d.streaming(p, cur))
 	}
 	return fmt.Sprintf("node %s is primary; each commit is on %d of its standbys %s before it is acknowledged", p.Name, cur.K, d.called(cur.Members))
+}
+
+// streaming counts the members that the primary sees streaming.
+func (d *decider) streaming(p *Node, cur Configuration) int {
+	count := 0
+	for _, m := range cur.Members {
+		if n := d.node(m.Node); n != nil {
+			if s, ok := seenBy(p, n); ok && s.Streaming {
+				count++
+			}
+		}
+	}
+	return count
 }
 
 // Text renders the explanation for a terminal.

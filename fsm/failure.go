@@ -1,6 +1,9 @@
 package fsm
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // disabling are the problems with which a keeper says that its data can never serve under the goal that it has.
 var disabling = []string{"damaged_data", "no_data", "half_rewound", "foreign_data", "not_our_timeline", "past_timeline"}
@@ -150,7 +153,7 @@ func (d *decider) refuseElection(p *Node, reason string, why map[string]string) 
 	cur, _ := d.g.Record.Current()
 	human := !d.live(p) || reason == "primary_damaged" // neither comes back by itself
 	if cur.K == 0 {
-		d.refuse(p.ID, human, "bring the node back, or accept the loss of what only it has: autoctl perform failover --allow-data-loss",
+		d.refuse(p.ID, human, d.lastResort(p, "bring the node back", "accept the loss of what only it has"),
 			"%s; commits were acknowledged by it alone, so that only it may serve", inWords(reason))
 		return
 	}
@@ -158,8 +161,34 @@ func (d *decider) refuseElection(p *Node, reason string, why map[string]string) 
 		d.refuse(p.ID, human, "autoctl set node candidate-priority, or autoctl perform promotion --name NODE", "%s; nobody may be elected: %s", inWords(reason), join(why))
 		return
 	}
-	d.refuse(p.ID, human, "bring a standby or the primary back, or accept a loss: autoctl perform failover --allow-data-loss",
+	d.refuse(p.ID, human, d.lastResort(p, "bring a standby or the primary back", "accept a loss"),
 		"%s; nobody can be promoted without risking acknowledged commits: %s", inWords(reason), join(why))
+}
+
+// lastResort says what an operator can do where nobody may be promoted: it names a forced failover only where one would be begun, and where nobody is
+// there to be elected, how to give the group up.
+func (d *decider) lastResort(p *Node, first, second string) string {
+	if d.electable(p, 0) {
+		return first + ", or " + second + ": autoctl perform failover --allow-data-loss"
+	}
+	var drops []string
+	for i := range d.g.Nodes {
+		if n := &d.g.Nodes[i]; n.ID != p.ID {
+			drops = append(drops, "autoctl drop node --force --name "+n.Name)
+		}
+	}
+	drops = append(drops, "autoctl drop node --force --name "+p.Name)
+	return first + "; nobody else is there to take over, and a group that is lost for good is given up by: " + strings.Join(drops, ", then ")
+}
+
+// electable reports whether somebody, or the preferred node, could be elected if an operator accepted a loss.
+func (d *decider) electable(p *Node, preferred NodeID) bool {
+	for i := range d.g.Nodes {
+		if n := &d.g.Nodes[i]; n.ID != p.ID && d.cannotVote(n) == "" && (preferred == 0 || preferred == n.ID) {
+			return true
+		}
+	}
+	return false
 }
 
 // poisoned reports whether the group has used up its unplanned failovers for the present window.
