@@ -38,6 +38,7 @@ func TestAPI(t *testing.T) {
 	t.Run("formations", func(t *testing.T) { testFormations(t, client) })
 	t.Run("settings", func(t *testing.T) { testSettings(t, client) })
 	t.Run("metadata", func(t *testing.T) { testMetadata(t, client) })
+	t.Run("a formation left by all", func(t *testing.T) { testLeft(t, b, client) })
 	t.Run("privileges", func(t *testing.T) { testPrivileges(t, b) })
 	t.Run("errors", func(t *testing.T) { testErrors(t, b) })
 }
@@ -228,6 +229,38 @@ func testFormations(t *testing.T, client *monitorapi.Client) {
 	}
 	if changed, err := client.Resume(ctx, "default"); err != nil || !changed {
 		t.Errorf("got %v, %v, want a change", changed, err)
+	}
+}
+
+// testLeft: a formation whose last node has left is as new, and the next node decides about its database.
+func testLeft(t *testing.T, b *bench, client *monitorapi.Client) {
+	t.Helper()
+	if err := client.CreateFormation(t.Context(), monitorapi.Formation{Name: "left", Kind: fsm.KindPgsql, Database: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	r := registration(7)
+	r.Formation, r.Database = "left", "app"
+	if _, err := client.Register(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.super().Exec(t.Context(), "delete from autoctl.node where formation = 'left'"); err != nil {
+		t.Fatal(err)
+	}
+	r.Database = "other"
+	if _, err := client.Register(t.Context(), r); err != nil {
+		t.Errorf("the next node may not bring its own database: %v", err)
+	}
+	r = registration(8)
+	r.Formation, r.Database = "left", "app"
+	_, err := client.Register(t.Context(), r)
+	if e, ok := errors.AsType[*monitorapi.Error](err); !ok || e.Code != monitorapi.CodeConflict || !strings.Contains(e.Hint, "--dbname") {
+		t.Errorf("got %v, want a conflict that says what to do", err)
+	}
+	if _, err := b.super().Exec(t.Context(), "delete from autoctl.node where formation = 'left'"); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.DropFormation(t.Context(), "left"); err != nil {
+		t.Error(err)
 	}
 }
 

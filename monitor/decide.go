@@ -62,13 +62,32 @@ const decidePause = 2 * time.Millisecond
 // decideAgain is the pause after a decision that failed for another reason than a conflict.
 const decideAgain = 250 * time.Millisecond
 
-func (s *Server) decideRetrying(ctx context.Context, conn *pgx.Conn, k groupKey) (time.Duration, error) {
-	for attempt := 0; ; attempt++ {
-		wake, err := s.decide(ctx, conn, k)
-		if mayRetry(err) && attempt < 20 && ctx.Err() == nil {
-			continue
+// conflictPause and conflictTries bound what a decision that met others' transactions costs: the pauses double, about half a second in all.
+const (
+	conflictPause = time.Millisecond
+	conflictTries = 10
+)
+
+func (s *Server) decideRetrying(ctx context.Context, conn *pgx.Conn, k groupKey) (wake time.Duration, err error) {
+	err = retrying(ctx, conflictPause, conflictTries, func() error {
+		wake, err = s.decide(ctx, conn, k)
+		return err
+	})
+	return wake, err
+}
+
+// retrying calls do again, up to tries times and after pauses that double, as long as it fails for a reason that another try may not meet.
+func retrying(ctx context.Context, pause time.Duration, tries int, do func() error) error {
+	for ; ; pause, tries = 2*pause, tries-1 {
+		err := do()
+		if !mayRetry(err) || tries <= 1 {
+			return err
 		}
-		return wake, err
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
 	}
 }
 

@@ -141,7 +141,8 @@ begin
   end if;
 end $$;
 
--- registration_formation locks the formation and checks kind and database. The first node of a formation may set both.
+-- registration_formation locks the formation and checks kind and database. The first node of a formation may set both, and so may the first one after
+-- its last node has left.
 create or replace function autoctl.registration_formation(r jsonb) returns autoctl.formation
 language plpgsql as $$
 declare
@@ -155,7 +156,7 @@ begin
   if not found then
     perform autoctl.fail('AC002', format('the monitor knows no formation %L', r->>'formation'), 'create it first: autoctl create formation');
   end if;
-  if not exists (select from autoctl.grp where formation = f.name) then
+  if not exists (select from autoctl.node where formation = f.name) then
     update autoctl.formation
     set kind = coalesce(nullif(r->>'kind', ''), kind), database = coalesce(nullif(r->>'database', ''), database)
     where name = f.name returning * into f;
@@ -164,10 +165,12 @@ begin
     update autoctl.formation set database = coalesce(nullif(r->>'database', ''), database) where name = f.name returning * into f;
   end if;
   if coalesce(r->>'kind', '') not in ('', f.kind) then
-    perform autoctl.fail('AC003', format('formation %L is of kind %s, not %s', f.name, f.kind, r->>'kind'));
+    perform autoctl.fail('AC003', format('formation %L is of kind %s, not %s', f.name, f.kind, r->>'kind'),
+      'choose another --formation; the first node of a formation decides, and autoctl show state tells who is there');
   end if;
   if coalesce(r->>'database', '') not in ('', f.database) then
-    perform autoctl.fail('AC003', format('the database of formation %L is %L, not %L', f.name, f.database, r->>'database'));
+    perform autoctl.fail('AC003', format('the database of formation %L is %L, not %L', f.name, f.database, r->>'database'),
+      'give that --dbname, or choose another --formation; the first node of a formation decides, and autoctl show state tells who is there');
   end if;
   return f;
 end $$;
