@@ -233,7 +233,7 @@ its next start.`,
 			}
 			doc := map[string]any{"file": path, "key": k.name, "value": args[1]}
 			return a.print(doc, func(w io.Writer) {
-				fmt.Fprintf(w, "%s is %s. %s\n", k.name, printable(args[1]), k.takes())
+				fmt.Fprintf(w, "%s is %s. %s\n", k.name, firstOf(printable(args[1]), "empty"), k.takes())
 			})
 		},
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -191,10 +192,30 @@ func (a *app) reloadDaemon(ctx context.Context, l *loaded) error {
 
 // statusJSON is the document of status: one of the two parts.
 type statusJSON struct {
-	Role    string                `json:"role"`
-	Running bool                  `json:"running"`
-	Keeper  *keeper.ServiceStatus `json:"keeper,omitempty"`
-	Monitor *monitorStatus        `json:"monitor,omitempty"`
+	Role    string         `json:"role"`
+	Running bool           `json:"running"`
+	Keeper  *keeperStatus  `json:"keeper,omitempty"`
+	Monitor *monitorStatus `json:"monitor,omitempty"`
+}
+
+// keeperStatus is what a keeper says of itself, its report with the system identifier as every other document has it: too large for readers that
+// take numbers for floating point.
+type keeperStatus struct {
+	keeper.ServiceStatus
+	Report reportJSON `json:"report"`
+}
+
+type reportJSON struct {
+	fsm.Report
+	SystemID string `json:"system_id,omitempty"`
+}
+
+func forPeople(s keeper.ServiceStatus) *keeperStatus {
+	k := &keeperStatus{ServiceStatus: s, Report: reportJSON{Report: s.Report}}
+	if s.Report.SystemID != 0 {
+		k.Report.SystemID = strconv.FormatUint(s.Report.SystemID, 10)
+	}
+	return k
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -221,16 +242,17 @@ func (a *app) status(ctx context.Context, l *loaded) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	doc := statusJSON{Role: l.Role, Running: true}
-	var into any
+	var k keeper.ServiceStatus
+	into := any(&k)
 	if l.Role == roleMonitor {
 		doc.Monitor = &monitorStatus{}
 		into = doc.Monitor
-	} else {
-		doc.Keeper = &keeper.ServiceStatus{}
-		into = doc.Keeper
 	}
 	if err := control.Call(ctx, statePath(l.PostgreSQL.PGData), control.Request{Command: "status"}, into, nil); err != nil {
 		return err
+	}
+	if doc.Monitor == nil {
+		doc.Keeper = forPeople(k)
 	}
 	return a.print(doc, func(w io.Writer) {
 		if doc.Monitor != nil {
@@ -239,7 +261,7 @@ func (a *app) status(ctx context.Context, l *loaded) error {
 				{"PostgreSQL", monitorAlive(ctx, m.URI)}, {"URI", m.URI}})
 			return
 		}
-		pairs(w, keeperRows(doc.Keeper))
+		pairs(w, keeperRows(&k))
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/user"
@@ -317,11 +316,11 @@ func (a *app) createFormation() *cobra.Command {
 			}
 			return attempt(t.withMonitor(cmd.Context(), func(s *session) error {
 				f := monitorapi.Formation{Name: s.formation, Kind: fsm.Kind(kind), Database: database, NumberSync: number}
+				began := time.Now()
 				if err := s.CreateFormation(cmd.Context(), f); err != nil {
 					return err
 				}
-				text := fmt.Sprintf("Formation %s is there; its nodes are created with --formation %s.", f.Name, f.Name)
-				return a.print(outcome{Outcome: fsm.OutcomeDone, Text: text, Formation: f.Name}, func(w io.Writer) { fmt.Fprintln(w, text) })
+				return a.did(cmd.Context(), s, nil, began, fmt.Sprintf("Formation %s is there; its nodes are created with --formation %s.", f.Name, f.Name))
 			}), "create formation")
 		},
 	}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -213,11 +213,11 @@ func (a *app) dropFormation() *cobra.Command {
 				return fail(classUsage, "", "--formation is missing")
 			}
 			return attempt(t.withMonitor(cmd.Context(), func(s *session) error {
+				began := time.Now()
 				if err := s.DropFormation(cmd.Context(), s.formation); err != nil {
 					return err
 				}
-				text := fmt.Sprintf("Formation %s is dropped.", s.formation)
-				return a.print(outcome{Outcome: fsm.OutcomeDone, Text: text, Formation: s.formation}, func(w io.Writer) { fmt.Fprintln(w, text) })
+				return a.did(cmd.Context(), s, nil, began, fmt.Sprintf("Formation %s is dropped.", s.formation))
 			}), "drop formation")
 		},
 	}

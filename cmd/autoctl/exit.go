@@ -26,9 +26,9 @@ var (
 	classRefused      = class{4, "refused", "understood, and refused because of the present situation; nothing was changed"}
 	classTimeout      = class{5, "timeout", "accepted, and not finished within --wait: it goes on"}
 	classNothing      = class{6, "nothing_to_do", "what was asked for is already so"}
-	classUnreachable  = class{7, "monitor_unreachable", "the monitor cannot be reached, is not a monitor, has no TLS where its URI asks for it, or speaks another protocol version"}
+	classUnreachable  = class{7, "monitor_unreachable", "the monitor cannot be reached, is not a monitor, has no TLS or no trusted certificate where its URI asks for it, or speaks another protocol version"}
 	classNotRunning   = class{8, "not_running", "there is no daemon running for this data directory"}
-	classAuth         = class{9, "authentication", "the server refused the user or the password"}
+	classAuth         = class{9, "authentication", "the server refused the user, the password or the client certificate"}
 	classPrecondition = class{10, "precondition", "this machine does not allow it: root, a port or data directory in use, data that is not ours, no room; nothing was changed"}
 	classDropped      = class{11, "dropped", "the node was dropped from its formation: do not restart it"}
 	classInterrupted  = class{130, "interrupted", "ended by a signal"}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -231,13 +232,14 @@ does not move the server: "autoctl config set postgresql.port" does.`,
 		if m == (monitorapi.Metadata{}) {
 			return nil, fail(classUsage, "give --new-name, --hostname or --pgport", "nothing to change")
 		}
-		return func(ctx context.Context, s *session, n monitorapi.NodeState, _ monitorapi.GroupState) error {
-			return a.changeMetadata(ctx, s, n, m)
+		return func(ctx context.Context, s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
+			return a.changeMetadata(ctx, s, g.Group, n, m)
 		}, checkMetadata(m)
 	})
 }
 
-func (a *app) changeMetadata(ctx context.Context, s *session, n monitorapi.NodeState, m monitorapi.Metadata) error {
+func (a *app) changeMetadata(ctx context.Context, s *session, group int, n monitorapi.NodeState, m monitorapi.Metadata) error {
+	began := time.Now()
 	if m.Host != "" {
 		if err := resolves(ctx, m.Host); err != nil {
 			return err
@@ -251,7 +253,7 @@ func (a *app) changeMetadata(ctx context.Context, s *session, n monitorapi.NodeS
 		port = n.Port
 	}
 	text := fmt.Sprintf("Node %s is now %s at %s.", printable(n.Name), printable(firstOf(m.Name, n.Name)), address(firstOf(m.Host, n.Host), port))
-	return a.print(outcome{Outcome: fsm.OutcomeDone, Text: text, Formation: s.formation}, func(w io.Writer) { fmt.Fprintln(w, text) })
+	return a.did(ctx, s, &group, began, text)
 }
 
 func checkMetadata(m monitorapi.Metadata) error {

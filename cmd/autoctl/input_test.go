@@ -1,12 +1,20 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"io"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/tlscert"
+	"github.com/autoctl/autoctl/keeper"
 )
 
 // TestBadInput: a clear error, an exit code of its own class, and nothing changed.
@@ -31,6 +39,9 @@ func TestBadInput(t *testing.T) {
 		{"unresolvable monitor", "show state --monitor postgres://autoctl_node@no-such-host.invalid/autoctl", classUnreachable, "no-such-host.invalid"},
 		{"password in the URI", "show state --monitor postgres://autoctl_node:swordfish@127.0.0.1/autoctl", classUsage, ".pgpass"},
 		{"password as a parameter", "show state --monitor postgres://autoctl_node@127.0.0.1/autoctl?password=swordfish", classUsage, ".pgpass"},
+		{"password parameter misspelt", "show state --monitor postgres://autoctl_node@127.0.0.1/autoctl?passwrd=swordfish", classUsage, ".pgpass"},
+		{"parameter misspelt", "show state --monitor postgres://autoctl_node@127.0.0.1/autoctl?sslmod=swordfish", classUsage, "did you mean sslmode?"},
+		{"no parameter", "show state --monitor postgres://autoctl_node@127.0.0.1/autoctl?swordfish", classUsage, "has a parameter that is none"},
 		{"password in a malformed URI", "show state --monitor postgres://autoctl_node:swordfish@127.0.0.1:port/autoctl", classUsage, "no valid URI"},
 		{"no URI", "show state --monitor monitor.example.com", classUsage, "postgres://autoctl_node@host:port/autoctl"},
 		{"keyword form", "show state --monitor host=127.0.0.1", classUsage, "no connection URI"},
@@ -44,6 +55,7 @@ func TestBadInput(t *testing.T) {
 		{"number of standbys", "set formation number-sync-standbys -- -1", classUsage, "between 0 and 100"},
 		{"number of standbys that looks like an option", "set formation number-sync-standbys -1 --monitor " + uri, classUsage, "is -1: must be between 0 and 100"},
 		{"priority that looks like an option", "set node candidate-priority --name a -20", classUsage, "is -20: must be between 0 and 100"},
+		{"option after --", "set node candidate-priority -- -1 --name a", classUsage, "options come before it"},
 		{"option beside a number", "set node candidate-priority -x 1", classUsage, "unknown shorthand flag"},
 		{"unknown timing", "set formation settings node_lost_afer=3s --monitor " + uri, classUsage, "did you mean node_lost_after?"},
 		{"timing without a value", "set formation settings node_lost_after --monitor " + uri, classUsage, "NAME=VALUE"},
@@ -131,6 +143,58 @@ func TestBadInput_NoMonitor(t *testing.T) {
 	var doc errorJSON
 	if err := json.Unmarshal([]byte(r.err), &doc); err != nil || doc.Error.Class != "monitor_unreachable" || doc.Error.Attempt != "show state" {
 		t.Errorf("error document %q: %v", r.err, err)
+	}
+}
+
+// TestBadInput_UntrustedMonitor: a certificate that the URI does not trust is a matter of the monitor's address, not of the password.
+func TestBadInput_UntrustedMonitor(t *testing.T) {
+	home := clean(t)
+	web := httptest.NewTLSServer(nil)
+	t.Cleanup(web.Close)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			request := make([]byte, 8) // SSLRequest
+			if _, err := io.ReadFull(c, request); err == nil {
+				c.Write([]byte("S"))
+				_ = tls.Server(c, &tls.Config{Certificates: web.TLS.Certificates}).Handshake() // the client breaks it off
+			}
+			c.Close()
+		}
+	}()
+	another, err := tlscert.SelfSigned(home, []string{"127.0.0.1"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := autoctl(t, "show", "state", "--monitor", "postgres://autoctl_node@"+l.Addr().String()+"/autoctl?sslmode=verify-full&sslrootcert="+another.Cert)
+	if r.code != classUnreachable.code || !strings.Contains(r.err, "sslrootcert") {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+}
+
+// TestNearest: who is far from every name meant none of them.
+func TestNearest(t *testing.T) {
+	names := []string{"node1", "node2", "candidate-priority", "watch"}
+	for name, want := range map[string]string{"nope": "", "nod1": "node1", "wathc": "watch", "candiate-prority": "candidate-priority", "node": "node1", "x": "", "": ""} {
+		if got := nearest(name, names); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestStatusDocument: the system identifier is digits in a string there, as everywhere.
+func TestStatusDocument(t *testing.T) {
+	raw, err := json.Marshal(statusJSON{Keeper: forPeople(keeper.ServiceStatus{PID: 1, Report: fsm.Report{Node: 2, SystemID: 1 << 63}})})
+	if err != nil || !strings.Contains(string(raw), `"system_id":"9223372036854775808"`) || !strings.Contains(string(raw), `"node":2`) || strings.Count(string(raw), `"report"`) != 1 {
+		t.Errorf("%s, %v", raw, err)
 	}
 }
 

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -109,6 +109,7 @@ func (a *app) pausing(name, short string, do func(*monitorapi.Client, context.Co
 		Use: name, Short: short,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return attempt(t.withMonitor(cmd.Context(), func(s *session) error {
+				began := time.Now()
 				changed, err := do(s.Client, cmd.Context(), s.formation)
 				if err != nil {
 					return err
@@ -116,8 +117,7 @@ func (a *app) pausing(name, short string, do func(*monitorapi.Client, context.Co
 				if !changed {
 					return fail(classNothing, "", already, s.formation)
 				}
-				text := fmt.Sprintf(did, s.formation)
-				return a.print(outcome{Outcome: fsm.OutcomeDone, Text: text, Formation: s.formation}, func(w io.Writer) { fmt.Fprintln(w, text) })
+				return a.did(cmd.Context(), s, nil, began, fmt.Sprintf(did, s.formation))
 			}), "%s", name)
 		},
 	}

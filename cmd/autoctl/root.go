@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -134,7 +135,11 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 			return unknownCommand(cmd, args[0])
 		}
 		if err := check(cmd, args); err != nil {
-			return fail(classUsage, "usage: "+cmd.UseLine(), "%s: %w", what(cmd), err)
+			hint := "usage: " + cmd.UseLine()
+			if i := cmd.ArgsLenAtDash(); i >= 0 && slices.ContainsFunc(args[i:], func(arg string) bool { return strings.HasPrefix(arg, "--") }) {
+				hint += "\nwhat follows -- is no option: options come before it"
+			}
+			return fail(classUsage, hint, "%s: %w", what(cmd), err)
 		}
 		return nil
 	}
@@ -187,11 +192,11 @@ func exclusive(cmd *cobra.Command, names ...string) {
 	}
 }
 
-// nearest returns the name within an edit distance of a third of its length, or "".
+// nearest returns the name that was probably meant: within an edit distance of a third of what was typed, and of one at least; or "".
 func nearest(name string, names []string) string {
-	best, bestDistance := "", len(name)/3+2
+	best, bestDistance := "", max(1, utf8.RuneCountInString(name)/3)+1
 	for _, n := range slices.Sorted(slices.Values(names)) {
-		d := distance(name, n)
+		d := distance([]rune(name), []rune(n))
 		if strings.HasPrefix(n, name) && len(name) >= 3 {
 			d = min(d, 1)
 		}
@@ -202,25 +207,29 @@ func nearest(name string, names []string) string {
 	return best
 }
 
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+// distance is Levenshtein's, where two neighbours that changed places count once.
+func distance(a, b []rune) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
 				cost++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			rows[i][j] = min(cost, rows[i-1][j]+1, rows[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)][len(b)]
 }
 
 func flagNames(cmd *cobra.Command) []string {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -36,8 +37,36 @@ func monitorURI(s string) error {
 	if u.Hostname() == "" && u.Query().Get("host") == "" {
 		return errors.New("names no host: it must look like postgres://autoctl_node@host:port/autoctl")
 	}
+	if err := uriParameters(u.Query()); err != nil {
+		return err
+	}
 	if _, err := pgconn.ParseConfig(s); err != nil {
 		return fmt.Errorf("is not accepted: %s", parseReason(err))
+	}
+	return nil
+}
+
+// uriKnown are the parameters of a monitor's URI. What is none of them would go to the server as one of its own.
+var uriKnown = []string{
+	"application_name", "channel_binding", "client_encoding", "connect_timeout", "dbname", "host", "krbspn", "krbsrvname", "max_protocol_version",
+	"min_protocol_version", "options", "passfile", "port", "require_auth", "service", "servicefile", "sslcert", "sslcertmode", "sslkey", "sslmode",
+	"sslnegotiation", "sslrootcert", "sslsni", "target_session_attrs", "user",
+}
+
+// uriParameters refuses what is no parameter, without quoting it: a part of a password may stand there by mistake.
+func uriParameters(given url.Values) error {
+	for name := range given {
+		if slices.Contains(uriKnown, name) {
+			continue
+		}
+		near := nearest(name, append([]string{"password", "sslpassword"}, uriKnown...))
+		switch {
+		case near == "":
+			return errors.New("has a parameter that is none; there are: " + strings.Join(uriKnown, ", "))
+		case strings.HasSuffix(near, "password"):
+			return errPassword
+		}
+		return fmt.Errorf("has a parameter that is none: did you mean %s?", near)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ type outcome struct {
 	Group     *int                       `json:"group,omitempty"`
 	ElapsedMS int64                      `json:"elapsed_ms"`
 	State     *monitorapi.FormationState `json:"state,omitempty"`
-	Changes   []monitorapi.Change        `json:"changes,omitempty"`
+	Changes   []monitorapi.Change        `json:"changes"`
 }
 
 // operation is one command to the monitor whose end is awaited.
@@ -225,9 +225,26 @@ func (o *operation) finish(ctx context.Context, how fsm.Outcome, text string, be
 		}
 		return nil
 	}
-	doc := outcome{Outcome: how, Text: text, Formation: o.s.formation, Group: &o.group, ElapsedMS: elapsed.Milliseconds(), Changes: o.seen}
-	if f, err := o.s.oneFormation(ctx); err == nil {
+	return o.a.printOutcome(ctx, o.s, outcome{Outcome: how, Text: text, Group: &o.group, ElapsedMS: elapsed.Milliseconds(), Changes: o.seen})
+}
+
+// printOutcome prints an outcome as JSON, with the formation as it is now.
+func (a *app) printOutcome(ctx context.Context, s *session, doc outcome) error {
+	doc.Formation = s.formation
+	if doc.Changes == nil {
+		doc.Changes = []monitorapi.Change{}
+	}
+	if f, err := s.oneFormation(ctx); err == nil {
 		doc.State = &f
 	}
-	return o.a.printJSON(doc)
+	return a.printJSON(doc)
+}
+
+// did prints what was done at once, in a group or, with nil, in the formation as a whole.
+func (a *app) did(ctx context.Context, s *session, group *int, began time.Time, text string) error {
+	if !a.json() {
+		fmt.Fprintln(a.out, text)
+		return nil
+	}
+	return a.printOutcome(ctx, s, outcome{Outcome: fsm.OutcomeDone, Text: text, Group: group, ElapsedMS: time.Since(began).Milliseconds()})
 }

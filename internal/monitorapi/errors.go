@@ -21,7 +21,7 @@ const (
 	CodeUnreachable Code = "unreachable"
 	// CodeNotMonitor: something answers there and it is no monitor.
 	CodeNotMonitor Code = "not_a_monitor"
-	// CodeTLS: the URI asks for TLS, and the server has none.
+	// CodeTLS: the URI asks for TLS, and the server has none, or not such that the URI trusts it.
 	CodeTLS Code = "no_tls"
 	// CodeAuth: the monitor does not let us in: password, certificate or pg_hba.conf.
 	CodeAuth Code = "auth"
@@ -94,9 +94,11 @@ func classify(err error, where string) error {
 	case strings.Contains(text, "server refused TLS"):
 		return &Error{Code: CodeTLS, Text: fmt.Sprintf("monitor at %s: server refuses TLS", where),
 			Hint: "the sslmode of the monitor's URI asks for TLS: compare it with the monitor's settings", Cause: err}
+	case strings.Contains(text, "remote error: tls:"): // the server says so: our certificate does not please it
+		return &Error{Code: CodeAuth, Text: fmt.Sprintf("monitor at %s: TLS: %s", where, text), Hint: certificateHint, Cause: err}
 	case strings.Contains(text, "tls:") || strings.Contains(text, "x509:"):
-		return &Error{Code: CodeAuth, Text: fmt.Sprintf("monitor at %s: TLS: %s", where, text),
-			Hint: "check sslmode and sslrootcert in the monitor's URI", Cause: err}
+		return &Error{Code: CodeTLS, Text: fmt.Sprintf("monitor at %s: TLS: %s", where, text),
+			Hint: "check host, sslmode and sslrootcert in the monitor's URI against the monitor's certificate", Cause: err}
 	case strings.Contains(text, "password"):
 		// pgx says so itself when the server asks for a password and there is none.
 		return &Error{Code: CodeAuth, Text: fmt.Sprintf("monitor at %s: no password", where), Hint: passwordHint, Cause: err}
@@ -128,7 +130,7 @@ func loginHint(message string) string {
 // strangers are the errors of a server that has no monitor's database, schema or functions.
 var strangers = []string{pgerrcode.InvalidCatalogName, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedFunction, pgerrcode.UndefinedTable}
 
-const uriHint = "the URI of a monitor is printed by: autoctl show uri --monitor"
+const uriHint = "a monitor prints its URI on its own machine: autoctl show uri --pgdata DIRECTORY"
 
 func classifySQL(pg *pgconn.PgError, where string) error {
 	e := &Error{Code: CodeFailed, Text: pg.Message, Hint: pg.Hint, Cause: pg}
