@@ -51,11 +51,15 @@ func (a *app) watch(ctx context.Context, t *target, s *session) error {
 	var changes <-chan monitorapi.Change
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
+	screen := newScreen(a.out)
 	for {
 		if changes == nil {
 			changes, _ = s.Changes(ctx, s.formation) // without it the ticks remain
 		}
-		if err := a.drawWatch(ctx, s); err != nil {
+		if err := a.drawWatch(ctx, s, screen); err != nil {
 			return err
 		}
 		select {
@@ -65,13 +69,15 @@ func (a *app) watch(ctx context.Context, t *target, s *session) error {
 			if !ok {
 				changes = nil
 			}
+		case <-resized:
+			screen.clear = true // what was there has been wrapped anew
 		case <-tick.C:
 		}
 	}
 }
 
 // drawWatch prints the state once. An unreachable monitor is shown, not an error: watching means waiting for it too.
-func (a *app) drawWatch(ctx context.Context, s *session) error {
+func (a *app) drawWatch(ctx context.Context, s *session, on *screen) error {
 	st, err := s.state(ctx)
 	if err != nil && (!errors.As(err, new(*monitorapi.Error)) || ctx.Err() != nil) {
 		return err
@@ -94,15 +100,18 @@ func (a *app) drawWatch(ctx context.Context, s *session) error {
 		if events, err := s.Events(ctx, monitorapi.EventFilter{Formation: s.formation, Count: 8}); err == nil && len(events) > 0 {
 			b.WriteString("\nLast events:\n")
 			for _, e := range events {
-				fmt.Fprintf(&b, "  %s  %s\n", e.Time.Local().Format("15:04:05"), strings.TrimSpace(printable(e.Name)+" "+printable(e.Reason)))
+				fmt.Fprintf(&b, "  %s  %s\n", e.Time.Local().Format("15:04:05"), eventText(e))
 			}
 		}
 	}
-	if a.terminal() {
-		// Home, each line cleared to its end, the rest of the screen cleared: no flicker.
-		fmt.Fprintf(a.out, "\x1b[H%s\x1b[J", strings.ReplaceAll(b.String(), "\n", "\x1b[K\n"))
-		return nil
+	return on.draw(b.String())
+}
+
+// eventText is an event in one line: whose it is, what it becomes by it, and why.
+func eventText(e monitorapi.Event) string {
+	text := printable(e.Reason)
+	if e.Kind == "goal" && e.Assigned != "" {
+		text = fmt.Sprintf("becomes %s: %s", e.Assigned, text)
 	}
-	_, err = fmt.Fprintf(a.out, "%s\n", b.String())
-	return err
+	return strings.TrimSpace(printable(e.Name) + " " + text)
 }
