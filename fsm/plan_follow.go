@@ -255,7 +255,8 @@ func followCopy(goal Goal, f Facts, why string) []Step {
 		return ask(goal, f, why)
 	}
 	if !f.Copy.Room {
-		return waitFor("no_room", "make room beside the data directory", "%s; a copy needs %d bytes beside the data directory and %d are free", why, f.Copy.Needed, f.Copy.Free)
+		return waitFor("no_room", "make room beside the data directory", "%s; a copy needs %s beside the data directory and %s are free",
+			why, SizeText(f.Copy.Needed), SizeText(f.Copy.Free))
 	}
 	return plan(step(StepCopy, "%s", why), step(StepSwap, "the copy is complete"))
 }

@@ -28,6 +28,21 @@ func inWords(reason string) string {
 	return reason
 }
 
+// SizeText is a number of bytes for people.
+func SizeText(n int64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n), ""
+	for _, u := range []string{"kB", "MB", "GB", "TB", "PB"} {
+		if value /= 1024; value < 1024 || u == "PB" {
+			unit = u
+			break
+		}
+	}
+	return fmt.Sprintf("%.1f %s", value, unit)
+}
+
 // join renders reasons by node in a fixed order.
 func join(why map[string]string) string {
 	var parts []string

@@ -19,3 +19,11 @@ func TestProblemsNameTheCause(t *testing.T) {
 		}
 	}
 }
+
+func TestSizeText(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 kB", 1536 << 10: "1.5 MB", 3 << 40: "3.0 TB"} {
+		if got := SizeText(n); got != want {
+			t.Errorf("SizeText(%d) = %s, want %s", n, got, want)
+		}
+	}
+}

@@ -141,21 +141,6 @@ func printable(s string) string {
 	return strconv.Quote(s)
 }
 
-// bytesText is a size for people.
-func bytesText(n int64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, unit := float64(n), ""
-	for _, u := range []string{"kB", "MB", "GB", "TB", "PB"} {
-		if value /= 1024; value < 1024 || u == "PB" {
-			unit = u
-			break
-		}
-	}
-	return fmt.Sprintf("%.1f %s", value, unit)
-}
-
 // yesNo prints a boolean in a table.
 func yesNo(b bool) string {
 	if b {

@@ -199,14 +199,6 @@ func TestSettingText(t *testing.T) {
 	}
 }
 
-func TestBytesText(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 kB", 1536 << 10: "1.5 MB", 3 << 40: "3.0 TB"} {
-		if got := bytesText(n); got != want {
-			t.Errorf("bytesText(%d) = %s, want %s", n, got, want)
-		}
-	}
-}
-
 func TestProgress(t *testing.T) {
 	var p progress
 	began := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)

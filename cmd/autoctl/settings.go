@@ -70,7 +70,7 @@ func (s setting) text(n int64) string {
 		}
 		return fmt.Sprintf("%d ms", n)
 	case "bytes":
-		return bytesText(n)
+		return fsm.SizeText(n)
 	}
 	return strconv.FormatInt(n, 10)
 }

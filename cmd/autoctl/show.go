@@ -121,7 +121,7 @@ func lagText(n monitorapi.NodeState) string {
 	if n.LagBytes < 0 {
 		return "-"
 	}
-	return bytesText(n.LagBytes)
+	return fsm.SizeText(n.LagBytes)
 }
 
 // serverVersion turns PostgreSQL's version number, such as 150018, into 15.18.

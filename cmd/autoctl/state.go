@@ -144,10 +144,10 @@ func activityText(a fsm.Activity) string {
 	}
 	if a.Total > 0 {
 		done := min(a.Done, a.Total)
-		return fmt.Sprintf("%s, %d %% (%s of %s)", text, done*100/a.Total, bytesText(done), bytesText(a.Total))
+		return fmt.Sprintf("%s, %d %% (%s of %s)", text, done*100/a.Total, fsm.SizeText(done), fsm.SizeText(a.Total))
 	}
 	if a.Done > 0 {
-		return fmt.Sprintf("%s, %s", text, bytesText(a.Done))
+		return fmt.Sprintf("%s, %s", text, fsm.SizeText(a.Done))
 	}
 	return text
 }

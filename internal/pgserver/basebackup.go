@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/pgserver/disk"
 )
 
@@ -219,7 +220,7 @@ type NoRoomError struct {
 
 // Error names the place and both numbers.
 func (e *NoRoomError) Error() string {
-	return fmt.Sprintf("not enough room for %s: %d bytes needed, %d free", e.Path, e.Needed, e.Free)
+	return fmt.Sprintf("not enough room for %s: %s needed, %s free", e.Path, fsm.SizeText(e.Needed), fsm.SizeText(e.Free))
 }
 
 // roomMargin is added to a need: WAL that is streamed during a copy, and what

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/autoctl/autoctl/fsm"
@@ -12,9 +13,17 @@ import (
 // Do takes one step to its end. When ctx ends it stops as soon as that is safe; a step that was broken off is found by looking, and taken again.
 func (n *Node) Do(ctx context.Context, goal fsm.Goal, step fsm.Step) error {
 	if err := n.do(ctx, n.memory.Get().Effective(goal), step); err != nil {
-		return fmt.Errorf("%s: %w", step.Kind, err)
+		return named(step.Kind, err)
 	}
 	return nil
+}
+
+// named says which step failed, unless the error begins with that itself.
+func named(kind fsm.StepKind, err error) error {
+	if strings.HasPrefix(err.Error(), string(kind)) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", kind, err)
 }
 
 func (n *Node) do(ctx context.Context, goal fsm.Goal, step fsm.Step) error {

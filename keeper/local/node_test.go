@@ -24,6 +24,12 @@ func TestPair(t *testing.T) {
 		t.Errorf("the standby's set can be satisfied: %s", got)
 	}
 	a.must("insert into t values (2)")
+	if err := a.node.Reconfigure(a.cfg); err != nil {
+		t.Fatal(err)
+	}
+	if !a.node.Status(g.ctx, a.mem.Get().Goal).Open {
+		t.Error("a reload of the keeper makes it say that clients are turned away")
+	}
 
 	t.Log("a planned hand-over")
 	drain := g.goal(a, fsm.StateDraining)

@@ -49,7 +49,7 @@ func (n *Node) ensureRoles(ctx context.Context, goal fsm.Goal) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.life.roles = true
+	n.life.roles, n.life.admitted = true, true
 	return nil
 }
 

@@ -28,6 +28,7 @@ type life struct {
 	received fsm.LSN
 	moved    bool
 	roles    bool // roles and database are as they should be
+	admitted bool // they have been so once: clients were let in, and a reload does not turn them away
 	gated    bool // the crash gate stands in the files that it was last made to read
 	// syncDefined says that its checkpointer is known to have a synchronous set that is not empty (S2).
 	syncDefined bool

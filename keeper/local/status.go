@@ -122,7 +122,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	}
 	st.WeakCommits = weak
 	st.Unconfirmed = life.unconfirmed
-	st.Open = goal.State.Serves() && !life.gated && life.roles
+	st.Open = goal.State.Serves() && !life.gated && life.admitted
 	return st
 }
 

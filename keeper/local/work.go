@@ -108,7 +108,7 @@ func (n *Node) rewind(ctx context.Context, goal fsm.Goal) error {
 		Uint32("timeline", uint32(d.Control.Timeline)).Int64("upstream", int64(goal.Upstream.Node)).Msg("data are rewound")
 	conninfo, err := n.conninfo(*goal.Upstream, fmt.Sprintf("autoctl_rewind_%d", goal.Node), "postgres").Render()
 	if err != nil {
-		return fmt.Errorf("rewind: %w", err)
+		return fmt.Errorf("name upstream: %w", err)
 	}
 	show, end := n.progress("rewind", "pg_rewind from node "+goal.Called(goal.Upstream.Node))
 	defer end()
@@ -151,7 +151,7 @@ func (n *Node) copy(ctx context.Context, goal fsm.Goal) error {
 	}
 	conninfo, err := n.conninfo(*goal.Upstream, fmt.Sprintf("autoctl_copy_%d", goal.Node), "").Render()
 	if err != nil {
-		return fmt.Errorf("copy: %w", err)
+		return fmt.Errorf("name upstream: %w", err)
 	}
 	n.mu.Lock()
 	src := n.source
