@@ -178,6 +178,10 @@ func (d *decider) follow() bool {
 				}
 				continue
 			}
+			if d.g.Kind == KindCitus && s == StateDemoted && d.live(n) && n.Report.Reached != n.Goal.Stamp {
+				d.refuse(n.ID, false, "", "it follows as soon as it has stopped")
+				continue
+			}
 			if !d.readWrite(p) {
 				d.refuse(n.ID, false, "", "it follows as soon as node %s serves", p.Name)
 				if s.Serves() || s.Drains() {
