@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -59,9 +60,11 @@ func Acquire(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
 	l := &Lock{lock: flock.New(filepath.Join(dir, LockName)), pid: filepath.Join(dir, PIDName), made: made}
-	ok, err := l.lock.TryLock()
-	for began := time.Now(); err == nil && !ok && time.Since(began) < looks; ok, err = l.lock.TryLock() {
-		time.Sleep(looks / 20) // there is no event to wait for
+	ctx, cancel := context.WithTimeout(context.Background(), looks)
+	defer cancel()
+	ok, err := l.lock.TryLockContext(ctx, looks/20)
+	if errors.Is(err, context.DeadlineExceeded) {
+		ok, err = false, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lock state directory: %w", err)
