@@ -89,7 +89,7 @@ func (d *decision) displace() {
 			continue
 		}
 		if o.Role == RoleSecondary && o.Group == row.Group {
-			d.want[o.ID], d.cause[o.ID] = row.Address, row.Group
+			d.want[o.ID], d.cause[o.ID] = d.vacated(row.Address), row.Group
 			d.remove = slices.DeleteFunc(d.remove, func(s Step) bool { return s.Node == o.ID })
 			continue
 		}
@@ -98,6 +98,18 @@ func (d *decision) displace() {
 		// Whoever waited for this row's address waits too.
 		d.displace()
 		return
+	}
+}
+
+// vacated is the address that becomes free when the row at a leaves it: a itself, or, where another row takes that, the one that this other leaves, and so on. Nobody wants
+// an address twice, so that this ends.
+func (d *decision) vacated(a Address) Address {
+	for {
+		next := slices.IndexFunc(d.a.Rows, func(r Row) bool { return d.want[r.ID] == a })
+		if next < 0 {
+			return a
+		}
+		a = d.a.Rows[next].Address
 	}
 }
 
@@ -130,6 +142,9 @@ func (d *decision) order(root int, together *sets) []Step {
 			aside := slices.MinFunc(pending, func(a, b NodeID) int {
 				return cmp.Or(cmp.Compare(d.row(b).Role, d.row(a).Role), cmp.Compare(a, b)) // "secondary" before "primary"
 			})
+			if at[aside] == placeholder(aside) {
+				return nil // never: two rows would want one address
+			}
 			move(aside, placeholder(aside))
 			continue
 		}

@@ -129,19 +129,22 @@ func TestGrace(t *testing.T) {
 // A session that waits for a synchronous standby is never ended: ended there it would commit on the workers what was never replicated (finding 13).
 func TestSyncRepIsSpared(t *testing.T) {
 	l := newFormation(t, 2)
-	waiter := l.servers[0].Connect()
+	c := l.servers[0]
+	c.Stop(pgserver.StopFast)
+	c.Params["synchronous_standby_names"] = "nobody"
+	c.Write()
+	c.Start()
+	waiter := c.Connect()
 	if _, err := waiter.Exec(within(t), "begin; update accounts set balance = balance"); err != nil {
 		t.Fatal(err)
 	}
-	l.servers[0].Exec("alter system set synchronous_standby_names = 'nobody'")
-	l.servers[0].Reload()
 	done := make(chan error, 1)
 	go func() {
 		_, err := waiter.Exec(context.Background(), "commit")
 		done <- err
 	}()
 	l.await("the commit waits", func() bool {
-		return l.servers[0].Query("select count(*) from pg_stat_activity where wait_event = 'SyncRep'") != "0"
+		return c.Query("select count(*) from pg_stat_activity where wait_event = 'SyncRep' and backend_type = 'client backend'") != "0"
 	})
 	if held, err := l.client.Hold(within(t), l.wish(1, &citus.Hold{ID: "x", Planned: true, GraceMS: 300}), 1); err == nil {
 		held.Release(within(t))
@@ -152,8 +155,9 @@ func TestSyncRepIsSpared(t *testing.T) {
 		t.Fatalf("the commit was ended: %v", err)
 	default:
 	}
-	l.servers[0].Exec("alter system reset synchronous_standby_names")
-	l.servers[0].Reload()
+	delete(c.Params, "synchronous_standby_names")
+	c.Write()
+	c.Reload()
 	if err := <-done; err != nil {
 		t.Errorf("the commit: %v", err)
 	}
