@@ -44,6 +44,7 @@ type Node struct {
 	seen            map[fsm.NodeID]standbySeen
 	upstream        upstreamSeen
 	commitAt        time.Time // of the newest local commit; zero when none was seen
+	statusAt        time.Time // of the newest Status
 	drain           noticed   // since when the server has been down under a goal that drains
 	watched         noticed   // by watchServer
 	checked         fsm.Stamp // the goal for which a checkpoint ended

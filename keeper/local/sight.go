@@ -59,10 +59,11 @@ func (s sight) blocked() bool {
 func (s sight) readAll() bool { return strings.HasSuffix(s.startup, ":RecoveryRetrieveRetryInterval") }
 
 // The positions are read after the row that says who receives and what the startup process waits for: where that says that nothing more can come, they are
-// the last ones.
+// the last ones. What had been replayed before them is what a receiver has to be beyond.
 const sightQuery = `
 	with x as materialized (
 		select pg_is_in_recovery() as r,
+		       coalesce(case when pg_is_in_recovery() then pg_last_wal_replay_lsn() end, '0/0')::text as before,
 		       coalesce((select pid from pg_stat_wal_receiver), 0) as pid,
 		       coalesce((select status from pg_stat_wal_receiver), '') as status,
 		       coalesce((select last_msg_receipt_time from pg_stat_wal_receiver), 'epoch'::timestamptz) as heard,
@@ -70,7 +71,7 @@ const sightQuery = `
 	select r, coalesce(case when r then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end, '0/0')::text,
 	       coalesce(case when r then pg_last_wal_replay_lsn() end, '0/0')::text,
 	       case when r then '' else pg_walfile_name(pg_current_wal_flush_lsn()) end,
-	       pid, status, heard, greatest(0, extract(epoch from clock_timestamp() - heard))::float8, startup, current_setting('server_version_num')::int
+	       before, pid, status, heard, greatest(0, extract(epoch from clock_timestamp() - heard))::float8, startup, current_setting('server_version_num')::int
 	from x`
 
 const standbyQuery = `
@@ -159,10 +160,10 @@ func (n *Node) lookOnce(ctx context.Context, good time.Duration) sight {
 	if s.status = n.knock(ctx, good); s.status == fsm.ServerStarting || s.status == fsm.ServerStopped {
 		return s
 	}
-	var received, replayed, walfile, state string
+	var received, replayed, walfile, before, state string
 	var age float64
 	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		return c.QueryRow(ctx, sightQuery).Scan(&s.recovery, &received, &replayed, &walfile, &s.receiver, &state, &s.heard, &age, &s.startup, &s.version)
+		return c.QueryRow(ctx, sightQuery).Scan(&s.recovery, &received, &replayed, &walfile, &before, &s.receiver, &state, &s.heard, &age, &s.startup, &s.version)
 	})
 	if err != nil {
 		n.config().Log.Debug().Err(err).Msg("server asked in vain")
@@ -175,7 +176,7 @@ func (n *Node) lookOnce(ctx context.Context, good time.Duration) sight {
 		return s
 	}
 	n.answered()
-	s.streaming = state == "streaming"
+	s.streaming = state == "streaming" && beyond(received, before)
 	s.heardAge = time.Duration(age * float64(time.Second))
 	if pid, event, found := strings.Cut(s.startup, ":"); found {
 		s.reader, _ = strconv.Atoi(pid)
@@ -243,6 +244,14 @@ func (n *Node) measure(s *sight, received, replayed, walfile string) {
 	n.mu.Unlock()
 	s.timeline = endTimeline(n.config().DataDir, control, s.position)
 	s.ended = s.receiver == 0 && endsInShutdown(n.config().DataDir, s.timeline, s.position, n.config().Binaries.Version.Major, control.WALSegmentSize)
+}
+
+// beyond says that what was received reaches what had been replayed. The receiver of a standby whose log has left the upstream's is sent the part that they
+// share, from the beginning of its segment, again and again, and says each time that it streams: it never gets there.
+func beyond(received, replayed string) bool {
+	r, _ := fsm.ParseLSN(received) // PostgreSQL's own text
+	p, _ := fsm.ParseLSN(replayed)
+	return r >= p
 }
 
 // lookStandbys returns the walsenders of standbys.

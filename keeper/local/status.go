@@ -80,6 +80,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	mem := n.memory.Get()
 	planned, fallen := n.planned.Load(), n.fallen.Load()
 	s, data, activity := n.sight, n.data, n.activity
+	n.awoke(time.Now(), ms(mem.Goal.Settings.HeartbeatMS))
 	commit, life, limits, weak := n.commitAt, n.life, n.limits, n.weakCommits
 	switch {
 	case n.proc == nil || !n.proc.Running():
@@ -124,6 +125,16 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	st.Unconfirmed = life.unconfirmed
 	st.Open = goal.State.Serves() && !life.gated && life.admitted
 	return st
+}
+
+// awoke takes what this process has slept through out of the age of the newest commit: a keeper that was frozen, or its whole host, has tried none
+// meanwhile, and nothing says that the storage hangs. The caller holds mu.
+func (n *Node) awoke(now time.Time, heartbeat time.Duration) {
+	const beats = 4 // as many may be missed by one that is merely slow
+	if slept := now.Sub(n.statusAt); !n.statusAt.IsZero() && !n.commitAt.IsZero() && slept > beats*max(heartbeat, ms(fsm.DefaultSettings().HeartbeatMS)) {
+		n.commitAt = n.commitAt.Add(slept)
+	}
+	n.statusAt = now
 }
 
 func kindOf(d dataLook) fsm.DataKind {
