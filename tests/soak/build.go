@@ -18,7 +18,7 @@ import (
 // Sizes of the disks that can be filled, in megabytes. A copy needs its data
 // directory twice.
 const (
-	dataMegabytes  = 512
+	dataMegabytes  = 1024
 	stateMegabytes = 64
 )
 

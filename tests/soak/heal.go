@@ -55,7 +55,7 @@ func (n *nemesis) revive(ctx context.Context, node *cluster.Node) error {
 	if node != n.c.Monitor && code >= 0 {
 		g, err := n.group(ctx)
 		if err != nil {
-			return nil // Whether it is known there will be seen when the monitor answers.
+			return nil //nolint:nilerr // whether it is known there will be seen when the monitor answers
 		}
 		dropped = member(g, node.Name) == nil
 	}

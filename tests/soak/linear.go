@@ -99,7 +99,7 @@ func describe(history []operation) string {
 	var b strings.Builder
 	names := map[kindOf]string{opWrite: "write", opSwap: "swap", opRead: "read", opPlainRead: "plain read"}
 	for _, op := range sorted {
-		fmt.Fprintf(&b, "%9.3f .. %9.3f  client %d  %-10s %d", float64(op.call)/1e9, float64(op.back)/1e9, op.client, names[op.kind], op.value)
+		fmt.Fprintf(&b, "%12.6f .. %12.6f  key %d  client %d  %-10s %d", float64(op.call)/1e9, float64(op.back)/1e9, op.key, op.client, names[op.kind], op.value)
 		if op.kind == opSwap {
 			fmt.Fprintf(&b, " for %d: %v", op.old, op.swapped)
 		}

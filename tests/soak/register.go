@@ -196,6 +196,13 @@ func (r *register) check(ctx context.Context) (Workload, error) {
 	return sum, nil
 }
 
+// records are the histories of all keys, for those who look into an anomaly.
+func (r *register) records() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return []byte(describe(r.ops))
+}
+
 // lastReads are operations that read what is there in the end.
 func lastReads(ops []operation, last map[int64]int64, now int64) []operation {
 	keys := map[int64]bool{}

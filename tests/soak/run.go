@@ -19,6 +19,7 @@ import (
 type run struct {
 	n       *nemesis
 	inserts []*inserts
+	reg     *register
 	loads   []workload
 	events  []monitorapi.Event
 	// reported counts what was wrong with a workload and has been noted.
@@ -44,11 +45,10 @@ func start(t *testing.T, n *nemesis) *run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg, err := startRegister(ctx, n)
-	if err != nil {
+	if r.reg, err = startRegister(ctx, n); err != nil {
 		t.Fatal(err)
 	}
-	r.loads = append(r.loads, money, reg)
+	r.loads = append(r.loads, money, r.reg)
 	return r
 }
 

@@ -27,7 +27,11 @@ func (r *run) write(finished bool) error {
 	defer r.n.rec.mu.Unlock()
 	rep := &r.n.rec.report
 	rep.Finished = finished
-	return errors.Join(writeReport(rep, r.n.opt.dir), os.WriteFile(filepath.Join(r.n.opt.dir, "events.txt"), eventsText(r.n.rec, r.events), 0o644))
+	return errors.Join(
+		writeReport(rep, r.n.opt.dir),
+		os.WriteFile(filepath.Join(r.n.opt.dir, "events.txt"), eventsText(r.n.rec, r.events), 0o644),
+		os.WriteFile(filepath.Join(r.n.opt.dir, "register.txt"), r.reg.records(), 0o644),
+	)
 }
 
 // writeReport writes the three forms of a report into a directory.
