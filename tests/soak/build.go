@@ -16,10 +16,11 @@ import (
 )
 
 // Sizes of the disks that can be filled, in megabytes. A copy needs its data
-// directory twice.
+// directory twice, and PostgreSQL keeps 16 MB of log for each recent timeline.
 const (
-	dataMegabytes  = 1024
-	stateMegabytes = 64
+	dataMegabytes    = 1024
+	monitorMegabytes = 256
+	stateMegabytes   = 64
 )
 
 // build makes the group that is going to be broken.
@@ -31,7 +32,7 @@ func build(t *testing.T, o options, rec *recorder) *nemesis {
 		opt: o, c: c, rec: rec, claims: map[string]bool{}, revived: map[string]time.Time{},
 		data: map[string]*machine.Volume{}, state: map[string]*machine.Volume{},
 	}
-	n.data[c.Monitor.Name] = c.Monitor.Volume(c.Monitor.PGDATA(), dataMegabytes)
+	n.data[c.Monitor.Name] = c.Monitor.Volume(c.Monitor.PGDATA(), monitorMegabytes)
 	c.CreateMonitor()
 	n.operator = c.Lab.Host("operator")
 	for i := range o.nodes {

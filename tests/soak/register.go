@@ -187,7 +187,7 @@ func (r *register) check(ctx context.Context) (Workload, error) {
 		plain += count(j.plain)
 		undecided += count(j.undecided)
 		if j.violated && sum.Note == "" {
-			sum.Note = fmt.Sprintf("the history of key %d is not linearizable:\n%s", k, describe(perKey[k]))
+			sum.Note, sum.Evidence = fmt.Sprintf("the history of key %d is not linearizable", k), describe(perKey[k])
 		}
 	}
 	if sum.Note == "" {

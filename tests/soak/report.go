@@ -98,6 +98,8 @@ type Workload struct {
 	Unknown      int    `json:"unknown"`
 	Wrong        int    `json:"wrong"`
 	Note         string `json:"note,omitempty"`
+	// Evidence is what those need who look into what is wrong.
+	Evidence string `json:"evidence,omitempty"`
 }
 
 // PerFault sums up what faults of a kind did to those who write.

@@ -166,7 +166,7 @@ func (r *run) check(ctx context.Context) {
 		sums = append(sums, sum)
 		if sum.Asserted && sum.Wrong > r.reported[sum.Name] {
 			r.reported[sum.Name] = sum.Wrong
-			r.n.rec.anomaly("P1", sum.Name+": "+sum.Note, "")
+			r.n.rec.anomaly("P1", sum.Name+": "+sum.Note, sum.Evidence)
 		}
 	}
 	r.n.rec.edit(func(rep *Report) { rep.Workloads = sums })
