@@ -1,0 +1,69 @@
+package monitor
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/monitorapi"
+)
+
+// TestCitusFormation: workers fill a group to two and then open the next, whoever comes first; they wait for the coordinator, which says what the database is; each group
+// hears of the nodes of the others; and the topology tells where groups are served, with epochs that grow.
+func TestCitusFormation(t *testing.T) {
+	b := newBench(t)
+	b.create()
+	b.start()
+	client := b.dial()
+	register := func(i, group int, database string) monitorapi.Registered {
+		r := registration(i)
+		r.Kind, r.Group, r.Database = fsm.KindCitus, group, database
+		made, err := client.Register(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	for i, want := range []int{1, 1, 2, 2, 3} {
+		if made := register(i+1, -1, ""); made.Group != want {
+			t.Errorf("worker %d is in group %d, want %d", i+1, made.Group, want)
+		}
+	}
+	if goal, err := client.Goal(t.Context(), 1); err != nil || goal.State != fsm.StateInit {
+		t.Errorf("a worker without a coordinator is told %s (%v)", goal.State, err)
+	}
+	register(6, 0, "app")
+	b.eventually("the workers begin", func() bool {
+		goal, err := client.Goal(t.Context(), 1)
+		return err == nil && goal.State.Serves() && goal.Database == "app" && len(goal.Fellows) == 4
+	})
+	places := topology(t, client)
+	if len(places) != 4 || places[1].NodeID != 1 || places[1].Port != registration(1).Port || places[1].Open || places[1].Gone {
+		t.Fatalf("topology %+v", places)
+	}
+	before := places[1]
+	moved := registration(1)
+	moved.Kind, moved.NodeID, moved.Port, moved.Group, moved.Database = fsm.KindCitus, 1, 10099, 1, ""
+	if _, err := client.Register(t.Context(), moved); err != nil {
+		t.Fatal(err)
+	}
+	if now := topology(t, client)[1]; now.Port != 10099 || now.Epoch <= before.Epoch {
+		t.Errorf("after the address has changed: %+v, before %+v", now, before)
+	}
+}
+
+func topology(t *testing.T, client *monitorapi.Client) map[int]monitorapi.Place {
+	t.Helper()
+	got, err := client.Topology(t.Context(), "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Kind != fsm.KindCitus || got.Database != "app" {
+		t.Error(fmt.Sprint("topology of ", got.Formation, ": ", got.Kind, " ", got.Database))
+	}
+	places := map[int]monitorapi.Place{}
+	for _, p := range got.Groups {
+		places[p.Group] = p
+	}
+	return places
+}
