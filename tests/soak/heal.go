@@ -119,6 +119,8 @@ func (n *nemesis) whole(g monitorapi.GroupState) error {
 		switch {
 		case node.Reported != node.Assigned:
 			return fmt.Errorf("%s reports %s and is assigned %s", node.Name, node.Reported, node.Assigned)
+		case node.Reported == cluster.Primary && !node.Open:
+			return fmt.Errorf("%s is not open", node.Name)
 		case node.Reported == cluster.Primary:
 			primaries++
 			continue
