@@ -251,6 +251,7 @@ func (m *model) write(t *testing.T, r, n int) {
 
 // commit writes the new address in the transactions that hold. Where the hold was lost it is an ordinary change.
 func (m *model) commit(t *testing.T, r int) {
+	t.Helper()
 	me := m.minds[r]
 	epoch := uint8(me.knows.epoch())
 	for n := range m.sites {
@@ -269,6 +270,7 @@ func (m *model) commit(t *testing.T, r int) {
 // heal lets the world end well: the first reconciler and its coordinator are gone, the monitor finishes what it began, and the second reconciler does all that
 // it can, without the help of any daemon. It reports whether everybody is sent to the right place and nobody holds anything.
 func (m model) heal(t *testing.T) error {
+	t.Helper()
 	if m.monitor == holding || m.monitor == holding2 {
 		m.monitor++
 	}
@@ -309,6 +311,7 @@ func (m model) heal(t *testing.T) error {
 
 // search goes breadth-first through the states from start, at most limit of them, and returns the first way to a broken promise.
 func search(t *testing.T, start model, limit int) (story []string, states, left int, err error) {
+	t.Helper()
 	type step struct {
 		from model
 		name string

@@ -24,8 +24,8 @@ type Ended struct {
 
 // The pace of a watch: it begins when a change is not done at once, and looks again and again.
 const (
-	watchAfter = 20 * time.Millisecond
-	watchEvery = 25 * time.Millisecond
+	watchAfter = 15 * time.Millisecond
+	watchEvery = 15 * time.Millisecond
 )
 
 // supersededAfter is how long a hold for an older topology may stand in the way: it may be about to be committed for the newer, by whoever took it.
@@ -139,7 +139,11 @@ func (s *session) blockers(ctx context.Context, pid uint32) ([]blocker, error) {
 			union select next, depth + 1 from chain, unnest(pg_blocking_pids(pid)) next where depth < 5 and pid not in (0, $1::int))
 		select a.pid, coalesce(a.usename, ''), coalesce(a.application_name, ''), coalesce(host(a.client_addr), ''), coalesce(a.backend_type, ''), coalesce(a.wait_event, ''),
 			coalesce(a.state, ''), coalesce(a.query, ''), coalesce(extract(epoch from clock_timestamp() - a.xact_start), 0)::float8,
-			exists (select from chain where pid = $1::int)
+			exists (select from chain where pid = $1::int) or exists (
+				-- somebody waits for us in the midst of a transaction that may hold rows on other servers, which this one cannot see
+				select from pg_locks l join pg_stat_activity w using (pid) where not l.granted and l.locktype = 'advisory' and w.xact_start < w.query_start
+				and $1::int = any (pg_blocking_pids(l.pid))
+				and exists (select from pg_locks o where o.pid = l.pid and o.granted and o.locktype = 'advisory'))
 		from pg_stat_activity a where a.pid in (select pid from chain where depth = 1)`, pgx.QueryExecModeExec, int32(pid))
 	if err != nil {
 		return nil, err

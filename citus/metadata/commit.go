@@ -19,7 +19,7 @@ const (
 )
 
 // workersFirst is for how long the coordinator's commit waits for the workers': its daemon then finds the rows right.
-const workersFirst = 300 * time.Millisecond
+const workersFirst = 100 * time.Millisecond
 
 // Commit ends the hold by writing the group's place in t, which has a newer epoch, in the transactions that hold, so that waiting writes go to the new primary. First it looks
 // whether the right server serves there: nothing is written otherwise, and the hold is released. Servers that do not hold are told like by [Client.Push], the new
@@ -32,38 +32,52 @@ func (h *Held) Commit(ctx context.Context, t citus.Topology) Report {
 		h.Release(ctx)
 		return Report{Nodes: []Node{{Group: h.group, Problem: "the hold has no newer epoch to be committed with", Recovered: -1}}}
 	}
-	if err := h.client.await(ctx, t, *g); err != nil {
-		h.Release(ctx)
-		return Report{Nodes: []Node{{Group: h.group, At: g.Primary, Problem: err.Error(), Recovered: -1}}}
-	}
 	v := h.client.visit(t)
-	v.knows(h.group)
-	parts := h.surrender()
-	told := make(chan struct{})
-	var workers sync.WaitGroup
-	for _, p := range parts {
-		if p.s.group.Number != citus.Coordinator {
-			workers.Add(1)
-		}
-	}
-	go func() {
-		workers.Wait()
-		close(told)
-	}()
-	only := t.Only(h.group)
+	// The server is looked at while the changes are made; nothing is committed before it has proved who it is.
+	proof := func() error { return v.proves(h.group, func() error { return h.client.await(ctx, t, *g) }) }
+	var looking sync.WaitGroup
+	looking.Go(func() { _ = proof() })
+	defer looking.Wait()
+	only, parts := t.Only(h.group), h.surrender()
+	told := newCount(parts)
 	answers := each(ctx, t, func(ctx context.Context, to citus.Group) (Node, error) {
 		i := slices.IndexFunc(parts, func(p *part) bool { return p.s.group.Number == to.Number })
 		if i < 0 {
 			return v.follow(ctx, only, to), nil
 		}
 		defer parts[i].s.close(ctx)
-		if to.Number == citus.Coordinator {
-			return h.commit(ctx, v, only, parts[i], told), nil
-		}
-		defer workers.Done()
-		return h.commit(ctx, v, only, parts[i], nil), nil
+		return h.commit(ctx, v, only, parts[i], proof, told), nil
 	})
+	if proof() != nil {
+		h.Release(ctx)
+	}
 	return reportOf(answers)
+}
+
+// count tells when all workers are done.
+type count struct {
+	mu   sync.Mutex
+	left int
+	none chan struct{}
+}
+
+func newCount(parts []*part) *count {
+	c := &count{left: 1, none: make(chan struct{})}
+	for _, p := range parts {
+		if p.s.group.Number != citus.Coordinator {
+			c.left++
+		}
+	}
+	c.done()
+	return c
+}
+
+func (c *count) done() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left--; c.left == 0 {
+		close(c.none)
+	}
 }
 
 // surrender takes the parts out of the hold but the old primary's, which stays until the deadline.
@@ -77,20 +91,28 @@ func (h *Held) surrender() []*part {
 	return parts
 }
 
-// commit writes the group's place in the transaction that holds, and tells the server anew when that fails.
-func (h *Held) commit(ctx context.Context, v *visit, only citus.Topology, p *part, told <-chan struct{}) Node {
+// commit writes the group's place in the transaction that holds, and tells the server anew when that fails. The coordinator comes after the workers.
+func (h *Held) commit(ctx context.Context, v *visit, only citus.Topology, p *part, proof func() error, workers *count) Node {
 	changing, cancel := context.WithTimeoutCause(ctx, h.client.Timings.complete().Change, errors.New("the server does not answer"))
 	defer cancel()
+	coordinator := p.s.group.Number == citus.Coordinator
 	ended, err := h.client.guard(changing, v.t, p.s, h.patience(v.t), func(ctx context.Context) error {
+		if !coordinator {
+			defer workers.done()
+		}
 		if err := p.write(ctx, only, p.s.group.Number); err != nil {
 			return err
 		}
-		if told != nil {
-			first, cancel := context.WithTimeout(ctx, workersFirst)
-			defer cancel()
+		if err := proof(); err != nil {
+			return err
+		}
+		if coordinator {
+			timer := time.NewTimer(workersFirst)
+			defer timer.Stop()
 			select {
-			case <-told:
-			case <-first.Done():
+			case <-workers.none:
+			case <-timer.C:
+			case <-ctx.Done():
 			}
 		}
 		return p.s.exec(ctx, "commit")
@@ -116,28 +138,27 @@ func (h *Held) patience(t citus.Topology) patience {
 }
 
 // write makes the group's changes in the transaction that holds its writes. The locks of the shards are there already; that of pg_dist_node may be somebody's, and is asked for
-// again without the others being lost.
+// again without the others being lost. What the server knew before the hold will do the first time: what changed since is found out by the server's own constraints.
 func (p *part) write(ctx context.Context, only citus.Topology, self int) error {
 	if err := p.s.limit(ctx, commitPatience, 0); err != nil {
 		return err
 	}
-	for {
+	for first := true; ; first = false {
 		if err := p.s.exec(ctx, "savepoint written"); err != nil {
 			return err
 		}
-		a, err := p.s.read(ctx, citus.Actual{})
-		if err != nil {
-			return err
-		}
-		steps := slices.Concat(citus.Decide(only, a, self).Batches...)
-		if err = p.s.steps(ctx, steps); err == nil {
+		err := p.s.steps(ctx, slices.Concat(citus.Decide(only, p.knew, self).Batches...))
+		if err == nil {
 			return nil
 		}
-		if !passing(err) || p.s.conn.IsClosed() {
+		if !first && !passing(err) || p.s.conn.IsClosed() {
 			return err
 		}
 		if back := p.s.exec(ctx, "rollback to savepoint written"); back != nil {
 			return errors.Join(err, back)
+		}
+		if p.knew, err = p.s.read(ctx, p.knew); err != nil {
+			return err
 		}
 	}
 }

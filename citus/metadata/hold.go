@@ -39,12 +39,15 @@ type part struct {
 	s    *session
 	self citus.NodeID // of the server itself
 	node citus.NodeID // of the group whose writes are held, in this server's numbers
+	knew citus.Actual // what the server knew before the hold
 }
 
 // The rounds of taking a hold: each server in its turn, and when one cannot be had within the round's budget all are let go, since whoever has it may wait for one of
-// the others. The budget doubles from round to round.
+// the others. No single lock is waited for longer than firstWait at first: while we wait, a client that needs what we have already may wait for us, and another for him on a
+// third server, whom we wait for; Citus takes that for a deadlock, and ends a client. Both grow from round to round, for the sake of long transactions.
 const (
 	firstBudget = 250 * time.Millisecond
+	firstWait   = 10 * time.Millisecond
 	betweenTry  = 15 * time.Millisecond
 )
 
@@ -125,7 +128,7 @@ func (c *Client) join(ctx context.Context, t citus.Topology, g citus.Group, grou
 		err = s.schema(ctx)
 	}
 	if err == nil {
-		p.node = a.Primary(group).ID
+		p.node, p.knew = a.Primary(group).ID, a
 		if own := a.Primary(g.Number); own != nil {
 			p.self = own.ID
 		}
@@ -161,9 +164,9 @@ func (h *Held) take(ctx context.Context, t citus.Topology, wish citus.Hold) erro
 	if wish.NoForce {
 		limit = grace
 	}
-	for budget := firstBudget; ; budget *= 2 {
+	for budget, wait := firstBudget, firstWait; ; budget, wait = budget*5/4, wait*3/2 {
 		end := time.Now().Add(min(budget, limit-time.Since(began)))
-		err := h.round(ctx, t, p, end)
+		err := h.round(ctx, t, p, wait, end)
 		if err == nil {
 			return nil
 		}
@@ -181,10 +184,10 @@ func (h *Held) take(ctx context.Context, t citus.Topology, wish citus.Hold) erro
 }
 
 // round tries to hold all parts in their order until the end. A wait in a circle on one server is given up there and tried again.
-func (h *Held) round(ctx context.Context, t citus.Topology, p patience, end time.Time) error {
+func (h *Held) round(ctx context.Context, t citus.Topology, p patience, wait time.Duration, end time.Time) error {
 	for _, part := range slices.Clone(h.parts) {
 		for {
-			err := h.hold(ctx, t, part, p, end)
+			err := h.hold(ctx, t, part, p, wait, end)
 			if err == nil {
 				break
 			}
@@ -204,13 +207,13 @@ func (h *Held) round(ctx context.Context, t citus.Topology, p patience, end time
 }
 
 // hold takes one part's locks.
-func (h *Held) hold(ctx context.Context, t citus.Topology, part *part, p patience, end time.Time) error {
-	budget := max(time.Until(end), 10*time.Millisecond)
+func (h *Held) hold(ctx context.Context, t citus.Topology, part *part, p patience, wait time.Duration, end time.Time) error {
+	budget := max(time.Until(end), firstWait)
 	var cancelled bool
 	ctx, cancel := context.WithTimeoutCause(ctx, budget+h.client.Timings.complete().Connect, errors.New("the server does not answer"))
 	defer cancel()
 	ended, err := h.client.guard(ctx, t, part.s, p, func(ctx context.Context) error {
-		if err := part.s.limit(ctx, budget, budget); err != nil {
+		if err := part.s.limit(ctx, min(wait, budget), budget); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -274,7 +277,7 @@ func (h *Held) grow(ctx context.Context, t citus.Topology) {
 				}
 				return
 			}
-			if err = h.hold(growing, t, part, p, time.Now().Add(4*firstBudget)); err != nil {
+			if err = h.hold(growing, t, part, p, 4*firstBudget, time.Now().Add(4*firstBudget)); err != nil {
 				part.s.close(growing)
 				h.miss(g, err)
 				return

@@ -35,9 +35,11 @@ func (v *visit) push(ctx context.Context, part citus.Topology) Report {
 	return reportOf(each(ctx, v.t, func(ctx context.Context, g citus.Group) (Node, error) { return v.follow(ctx, part, g), nil }))
 }
 
-// knows notes that the right server serves the group.
-func (v *visit) knows(group int) {
-	v.at(group).once.Do(func() {})
+// proves has a group's new primary looked at, once, and returns what came of it.
+func (v *visit) proves(group int, how func() error) error {
+	l := v.at(group)
+	l.once.Do(func() { l.err = how() })
+	return l.err
 }
 
 func (v *visit) at(group int) *look {
@@ -57,15 +59,15 @@ func (v *visit) introduce(ctx context.Context, to citus.Group, steps []citus.Ste
 		if step.Kind != citus.StepMove || g == nil || g.Number == to.Number || step.Address != g.Primary {
 			continue
 		}
-		l := v.at(g.Number)
-		l.once.Do(func() {
-			var s *session
-			if s, _, l.err = v.client.open(ctx, v.t, *g, sessionName); l.err == nil {
+		err := v.proves(g.Number, func() error {
+			s, _, err := v.client.open(ctx, v.t, *g, sessionName)
+			if err == nil {
 				s.close(ctx)
 			}
+			return err
 		})
-		if l.err != nil {
-			return l.err
+		if err != nil {
+			return err
 		}
 	}
 	return nil
