@@ -58,7 +58,7 @@ func TestPair(t *testing.T) {
 
 	t.Log("a crash, with a commit that nobody has confirmed")
 	g.vote(a)
-	if _, err := b.sql("set statement_timeout = '300ms'; insert into t values (4)"); err == nil {
+	if _, err := b.sql("begin; insert into t values (4); set statement_timeout = '1s'; commit"); err == nil {
 		t.Error("a commit was acknowledged without a standby (P1)")
 	}
 	b.crash()
