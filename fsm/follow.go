@@ -171,15 +171,9 @@ func (d *decider) follow() bool {
 		case s == StateMaintenance, s == StateWaitMaintenance, s == StateReportLSN, s == StateFastForward:
 			return d.assign(n, StateCatchingUp, "follows node %s", p.Name)
 		case s == StateDemoted, s.Drains(), s.Serves():
-			if d.g.Kind == KindCitus && d.readWrite(n) { // at once, before anything else (design section 9)
-				d.refuse(n.ID, false, "", "it follows as soon as it has stopped")
-				if d.assign(n, StateDemoted, "node %s serves", p.Name) {
-					return true
-				}
-				continue
-			}
-			if d.g.Kind == KindCitus && s == StateDemoted && d.live(n) && n.Report.Reached != n.Goal.Stamp {
-				d.refuse(n.ID, false, "", "it follows as soon as it has stopped")
+			if demoted, stops := d.stopsFirst(p, n); demoted {
+				return true
+			} else if stops {
 				continue
 			}
 			if !d.readWrite(p) {

@@ -99,3 +99,13 @@ func (d *decider) releaseOld(c *Node) {
 		}
 	}
 }
+
+// stopsFirst reports whether a former primary of a Citus formation has to say that it has stopped before it follows p, and whether it was told to only now: it is ended
+// at once, before anything else (design section 9).
+func (d *decider) stopsFirst(p, n *Node) (demoted, stops bool) {
+	if d.g.Kind != KindCitus || !d.readWrite(n) && (n.Goal.State != StateDemoted || !d.live(n) || n.Report.Reached == n.Goal.Stamp) {
+		return false, false
+	}
+	d.refuse(n.ID, false, "", "it follows as soon as it has stopped")
+	return d.assign(n, StateDemoted, "node %s serves", p.Name), true
+}
