@@ -17,6 +17,8 @@ GOLANGCI_VERSION := v2.15.0
 UNIT      = $(shell $(GO) list ./... | grep -v '^$(MODULE)/tests') $(MODULE)/tests/inprocess
 SCENARIOS = $(shell $(GO) list ./tests/... | grep -v '^$(MODULE)/tests/inprocess')
 PURE      = $(MODULE)/fsm $(MODULE)/fsm/explore
+# The longest first, so that no core waits for them at the end.
+LONG      = $(MODULE)/tests/inprocess $(MODULE)/keeper/local
 
 # Options of the targets that take some.
 RUN           ?= .
@@ -66,7 +68,7 @@ unit: ## unit tests without the race detector (fast)
 
 .PHONY: race
 race: ## unit tests with the race detector
-	$(GO) test -race -short -timeout 30m -run '$(RUN)' $(filter-out $(PURE),$(UNIT))
+	$(GO) test -race -short -timeout 30m -run '$(RUN)' $(LONG) $(filter-out $(PURE) $(LONG),$(UNIT))
 
 # Decisions are pure and start no goroutine, and their search is ten times as slow under the race detector.
 .PHONY: decisions
