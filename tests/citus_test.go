@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -109,6 +110,7 @@ func counts(t *testing.T, n *cluster.Node) {
 
 // citusFailover moves group 2 while clients work through the coordinator and through another worker: none of them sees an error.
 func citusFailover(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
 	coordinator, _ := c.Serving(0)
 	other, _ := c.Serving(1)
 	before, _ := c.Serving(2)
@@ -148,6 +150,7 @@ func citusFailover(t *testing.T, c *cluster.Cluster) {
 
 // citusBroken takes a group's primary the file without which it does not start: the other node takes over, the rows are all there, and it heals by itself.
 func citusBroken(t *testing.T, c *cluster.Cluster, group int) {
+	t.Helper()
 	before, standby := c.Serving(group)
 	t.Logf("%s loses pg_control", before.Name)
 	before.BreakPgControl()
@@ -243,9 +246,7 @@ func (l *citusLoad) working() error {
 		}
 	}
 	if len(errs) == 0 {
-		for name, n := range l.rounds {
-			l.seen[name] = n
-		}
+		maps.Copy(l.seen, l.rounds)
 	}
 	return errors.Join(errs...)
 }

@@ -120,7 +120,7 @@ func (n *Node) awaitEnd(ctx context.Context) error {
 	if pid := n.newest().receiver; pid != 0 {
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
-			return nil //nolint:nilerr // it has ended
+			return nil // it has ended
 		}
 		stint = awaitStint
 		n.spawn(func(context.Context) {

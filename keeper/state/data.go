@@ -30,7 +30,7 @@ func (l *DataLock) Hold(dir string) error {
 	defer l.mu.Unlock()
 	there, err := os.Stat(dir)
 	if err != nil {
-		return nil //nolint:nilerr // nothing is there that two could work on, or nobody of ours can
+		return nil // nothing is there that two could work on, or nobody of ours can
 	}
 	if l.held != nil {
 		if have, err := l.held.Stat(); err == nil && os.SameFile(have, there) {
@@ -39,7 +39,7 @@ func (l *DataLock) Hold(dir string) error {
 	}
 	d, err := os.Open(dir)
 	if err != nil {
-		return nil //nolint:nilerr // as above
+		return nil // as above
 	}
 	switch err := tryFlock(d); {
 	case errors.Is(err, unix.EWOULDBLOCK):

@@ -13,7 +13,7 @@ func TestScenarios(t *testing.T) {
 	names := testNames(t)
 	page := read(t, "docs/scenarios.md")
 	named := map[string]bool{}
-	for _, line := range strings.Split(page, "\n") {
+	for line := range strings.SplitSeq(page, "\n") {
 		cells := strings.Split(line, "|")
 		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| the situation") || strings.HasPrefix(line, "| |") {
 			continue
