@@ -98,7 +98,7 @@ func usable(d pgserver.DataDir, mem fsm.Memory) error {
 	switch {
 	case d.Kind == pgserver.DataInaccessible:
 		return refuse(CodeForeign, nil, "make it accessible to this user, or choose another one", "data directory %s: %s", d.Path, d.Reason)
-	case d.Kind == pgserver.DataNotPostgreSQL:
+	case d.Kind == pgserver.DataNotPostgreSQL && mem.Busy != fsm.BusyInit: // what an interrupted initdb left is ours
 		return refuse(CodeForeign, nil, elsewhere, "data directory %s is not empty: %s", d.Path, d.Reason)
 	case d.Kind == pgserver.DataAbsent && d.ParentClosed:
 		return refuse(CodeForeign, nil, "create the directory for this user first: install -d -m 0700 -o "+userName(os.Geteuid())+" "+d.Path,

@@ -118,6 +118,9 @@ func (n *Node) dataFacts(ctx context.Context, s sight) (fsm.DataFacts, error) {
 		f.Kind = fsm.DataReady
 	default:
 		f.Kind = fsm.DataForeign
+		if d.Kind == pgserver.DataNotPostgreSQL && n.memory.Get().Busy == fsm.BusyInit {
+			f.Kind = fsm.DataDamaged // what is left of our own initdb, or of clearing it away
+		}
 		return f, nil
 	}
 	if d.ForeignOwner || d.TooOpen {
