@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ func lineage(dataDir string, t fsm.Timeline) fsm.Lineage {
 
 // endTimeline returns the timeline to which the last record before end belongs. Neither the newest history file nor pg_control tells: a standby
 // fetches the history of a timeline before its log, and keeps it when its own log turns out to have left that history behind (S6). What tells is
-// the log itself: the newest timeline on whose segment file the page of the last byte is really written.
+// the log itself: the newest timeline on whose segment file the page of the last byte is really written, or left empty by a switch to the next.
 func endTimeline(dataDir string, control controldata.ControlData, end fsm.LSN) fsm.Timeline {
 	known := max(control.Timeline, control.MinRecoveryTimeline)
 	if end == 0 {
@@ -79,11 +80,11 @@ func endTimeline(dataDir string, control controldata.ControlData, end fsm.LSN) f
 		if isPlaceholder(dataDir, t) || len(l) < 2 || l[len(l)-1].Begin >= end {
 			continue
 		}
-		if written(dataDir, t, end-1, control.WALSegmentSize) {
+		if holds(dataDir, t, end-1, control.WALSegmentSize) {
 			return t
 		}
 	}
-	if written(dataDir, 1, end-1, control.WALSegmentSize) {
+	if holds(dataDir, 1, end-1, control.WALSegmentSize) {
 		return 1
 	}
 	return known
@@ -98,13 +99,18 @@ const (
 
 	shortPageHeader = 24
 	longPageHeader  = 40
+
+	defaultSegment int64 = 16 << 20
 )
+
+// holds says whether byte at is in a timeline's log on disk.
+func holds(dataDir string, t fsm.Timeline, at fsm.LSN, segment int64) bool {
+	return written(dataDir, t, at, segment) || switched(dataDir, t, at, segment)
+}
 
 // written says whether the page with byte at of a timeline's log is on disk, and not what a recycled segment held before.
 func written(dataDir string, t fsm.Timeline, at fsm.LSN, segment int64) bool {
-	if segment <= 0 {
-		segment = 16 << 20
-	}
+	segment = cmp.Or(max(segment, 0), defaultSegment)
 	f, err := os.Open(filepath.Join(dataDir, "pg_wal", segmentName(t, at, segment)))
 	if err != nil {
 		return false
