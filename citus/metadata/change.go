@@ -26,6 +26,9 @@ func (s *session) step(ctx context.Context, step citus.Step) error {
 	case citus.StepNote:
 		return s.note(ctx, step)
 	case citus.StepMove:
+		if s.plain {
+			return s.exec(ctx, `update pg_catalog.pg_dist_node set nodename = $2, nodeport = $3 where nodeid = $1`, int32(step.Node), step.Address.Host, step.Address.Port)
+		}
 		// force is left at false: see the package's documentation.
 		return s.exec(ctx, `select citus_update_node($1, $2, $3)`, int32(step.Node), step.Address.Host, step.Address.Port)
 	case citus.StepPool:

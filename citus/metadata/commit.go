@@ -18,6 +18,9 @@ const (
 	commitPatience = time.Second
 )
 
+// stragglers is for how long the end of a move waits for servers that have not said yet that they know the new address, once one has: one that hangs delays nobody.
+const stragglers = 750 * time.Millisecond
+
 // workersFirst is for how long the coordinator's commit waits for the workers': its daemon then finds the rows right.
 const workersFirst = 100 * time.Millisecond
 
@@ -26,7 +29,6 @@ const workersFirst = 100 * time.Millisecond
 // primary among them. Each server then resolves the prepared transactions that it began. The old primary's part stays held: it is to be stopped, and until then its own clients wait.
 func (h *Held) Commit(ctx context.Context, t citus.Topology) Report {
 	h.stop()
-	h.growing.Wait()
 	g := t.Group(h.group)
 	if g == nil || g.Dropped || g.Epoch.Compare(h.epoch) <= 0 {
 		h.Release(ctx)
@@ -39,19 +41,73 @@ func (h *Held) Commit(ctx context.Context, t citus.Topology) Report {
 	looking.Go(func() { _ = proof() })
 	defer looking.Wait()
 	only, parts := t.Only(h.group), h.surrender()
-	told := newCount(parts)
+	told, know := newCount(parts), h.progress(t)
+	defer know.stop()
 	answers := each(ctx, t, func(ctx context.Context, to citus.Group) (Node, error) {
+		knows := know.once()
 		i := slices.IndexFunc(parts, func(p *part) bool { return p.s.group.Number == to.Number })
 		if i < 0 {
-			return v.follow(ctx, only, to), nil
+			n := v.follow(ctx, only, to)
+			knows(n.right(h.group))
+			return n, nil
 		}
 		defer parts[i].s.close(ctx)
-		return h.commit(ctx, v, only, parts[i], proof, told), nil
+		n := h.commit(ctx, v, only, parts[i], proof, told, knows)
+		knows(n.right(h.group))
+		return n, nil
 	})
 	if proof() != nil {
 		h.Release(ctx)
 	}
 	return reportOf(answers)
+}
+
+// Settled is closed by [Held.Commit] as soon as nobody who answers is sent to the old primary any more: every server knows the new address, or those that do not hang,
+// and have been waited for. It may be long before Commit returns, which says what became of each.
+func (h *Held) Settled() <-chan struct{} { return h.settled }
+
+// progress counts the servers that are still to be told.
+type progress struct {
+	mu     sync.Mutex
+	left   int
+	timer  *time.Timer
+	settle func()
+}
+
+func (h *Held) progress(t citus.Topology) *progress {
+	p := &progress{settle: h.settling}
+	for _, g := range t.Groups {
+		if !g.Dropped && !g.Primary.IsZero() {
+			p.left++
+		}
+	}
+	return p
+}
+
+// once returns what notes of one server, the first time that it is called, whether it knows the new address.
+func (p *progress) once() func(knows bool) {
+	var once sync.Once
+	return func(knows bool) { once.Do(func() { p.note(knows) }) }
+}
+
+func (p *progress) note(knows bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left--
+	switch {
+	case p.left == 0 && (knows || p.timer != nil):
+		p.settle()
+	case knows && p.timer == nil:
+		p.timer = time.AfterFunc(stragglers, p.settle)
+	}
+}
+
+func (p *progress) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.timer != nil {
+		p.timer.Stop()
+	}
 }
 
 // count tells when all workers are done.
@@ -92,7 +148,7 @@ func (h *Held) surrender() []*part {
 }
 
 // commit writes the group's place in the transaction that holds, and tells the server anew when that fails. The coordinator comes after the workers.
-func (h *Held) commit(ctx context.Context, v *visit, only citus.Topology, p *part, proof func() error, workers *count) Node {
+func (h *Held) commit(ctx context.Context, v *visit, only citus.Topology, p *part, proof func() error, workers *count, knows func(bool)) Node {
 	changing, cancel := context.WithTimeoutCause(ctx, h.client.Timings.complete().Change, errors.New("the server does not answer"))
 	defer cancel()
 	coordinator := p.s.group.Number == citus.Coordinator
@@ -125,6 +181,7 @@ func (h *Held) commit(ctx context.Context, v *visit, only citus.Topology, p *par
 		p.s.close(ctx) // and what it holds is let go
 		return v.follow(ctx, only, p.s.group)
 	}
+	knows(true)
 	n := v.follow(ctx, only, p.s.group)
 	if n.Recovered < 0 {
 		n.Recovered = h.client.resolve(ctx, p.s)

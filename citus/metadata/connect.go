@@ -40,6 +40,8 @@ type session struct {
 	conn  *pgx.Conn
 	group citus.Group
 	pid   uint32
+	// plain has addresses written without the locks of the shards, see [Client.change].
+	plain bool
 }
 
 // sessionName is the application name of all our sessions but those that hold.

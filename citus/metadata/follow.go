@@ -99,13 +99,25 @@ func (v *visit) make(ctx context.Context, part citus.Topology, s *session, n *No
 	}
 }
 
-// change makes the steps in one transaction, and again for as long as the context allows while locks stand in the way. Whoever holds one for longer is ended.
+// lockPatience is for how long an address waits for the locks of its group's shards.
+const lockPatience = 750 * time.Millisecond
+
+// change makes the steps in one transaction, and again for as long as the context allows while locks stand in the way. Whoever holds one for longer is ended. There are some
+// who cannot be: a session that waits for a standby, and one that tells a host which hangs to cancel its query, for which libpq waits without end. The locks only let
+// statements that are under way finish at the old address first; where that is not to be had the row is written without them, as everybody else's statements wait for it.
 func (c *Client) change(ctx context.Context, t citus.Topology, s *session, steps []citus.Step) error {
 	p := patience{all: changePatience, since: time.Now(), holds: true, superseded: superseded(t, -1),
 		reason: fmt.Sprintf("group %d has moved, and it holds up the new address", steps[0].Group)}
+	defer func() { s.plain = false }()
 	for {
+		lock := c.Timings.complete().Lock
+		if left := lockPatience - time.Since(p.since); left > 0 {
+			lock = min(lock, left)
+		} else {
+			s.plain = true
+		}
 		_, err := c.guard(ctx, t, s, p, func(ctx context.Context) error {
-			if err := s.limit(ctx, c.Timings.complete().Lock, c.Timings.complete().Change); err != nil {
+			if err := s.limit(ctx, lock, c.Timings.complete().Change); err != nil {
 				return err
 			}
 			return s.transact(ctx, steps)

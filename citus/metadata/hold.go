@@ -19,7 +19,6 @@ import (
 type Held struct {
 	client *Client
 	group  int
-	id     string
 	epoch  citus.Epoch
 
 	mu      sync.Mutex
@@ -29,9 +28,12 @@ type Held struct {
 	over    bool
 	timer   *time.Timer
 
-	// Of an unplanned hold, which grows while others go on: what ends the growing, and who still does it.
-	stop    context.CancelFunc
-	growing sync.WaitGroup
+	// Of an unplanned hold, which grows while others go on: what ends the growing, and when every server was asked.
+	stop  context.CancelFunc
+	grown chan struct{}
+	// settled is closed by settling, see Settled.
+	settled  chan struct{}
+	settling func()
 }
 
 // part is the hold on one server.
@@ -51,6 +53,13 @@ const (
 	betweenTry  = 15 * time.Millisecond
 )
 
+// hangs is how much longer than it may take by the server's own limits a statement of a hold is waited for, while others hold already: a server that does not answer then
+// is done without.
+const hangs = 750 * time.Millisecond
+
+// ErrNobody says that no server could be asked to hold, or none knows the group.
+var ErrNobody = errors.New("no metadata primary could be asked")
+
 // errCircle says that a wait went in a circle, and was given up for the client's sake.
 var errCircle = errors.New("a client waits for us, and we for it")
 
@@ -64,22 +73,46 @@ func (c *Client) Hold(ctx context.Context, t citus.Topology, group int) (*Held, 
 	if g == nil || g.Hold == nil {
 		return nil, fmt.Errorf("hold group %d: nobody wishes that", group)
 	}
-	h := &Held{client: c, group: group, id: g.Hold.ID, epoch: g.Epoch, stop: func() {}}
-	var err error
-	if g.Hold.Planned {
-		h.gather(ctx, t)
-		err = h.take(ctx, t, *g.Hold)
-	} else {
-		h.grow(ctx, t)
+	if !g.Hold.Planned {
+		h := c.Catch(ctx, t, group)
+		h.settle(ctx, growFor)
+		return h, nil
 	}
-	if err != nil {
+	h := c.held(*g)
+	h.gather(ctx, t)
+	if err := h.take(ctx, t, *g.Hold); err != nil {
 		h.Release(ctx)
 		return nil, fmt.Errorf("hold group %d: %w", group, err)
 	}
+	h.endsBy(ctx, c.Timings.complete().Hold)
+	return h, nil
+}
+
+// Catch is [Client.Hold] for a group whose primary is gone: it returns at once, and holds on each server as soon as that can be had there, until the hold ends.
+// Nobody waits for it, and nothing depends on it: what could not be held fails at the old address, as it would without.
+func (c *Client) Catch(ctx context.Context, t citus.Topology, group int) *Held {
+	g := t.Group(group)
+	if g == nil {
+		g = &citus.Group{Number: group}
+	}
+	h := c.held(*g)
+	h.grow(ctx, t)
+	h.endsBy(ctx, c.Timings.complete().Hold)
+	return h
+}
+
+func (c *Client) held(g citus.Group) *Held {
+	h := &Held{client: c, group: g.Number, epoch: g.Epoch, stop: func() {}, grown: make(chan struct{}), settled: make(chan struct{})}
+	h.settling = sync.OnceFunc(func() { close(h.settled) })
+	return h
+}
+
+func (h *Held) endsBy(ctx context.Context, after time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.timer = time.AfterFunc(c.Timings.complete().Hold, func() { h.Release(context.WithoutCancel(ctx)) })
-	return h, nil
+	if !h.over {
+		h.timer = time.AfterFunc(after, func() { h.Release(context.WithoutCancel(ctx)) })
+	}
 }
 
 func problems(nodes []Node) string {
@@ -118,6 +151,8 @@ func (c *Client) join(ctx context.Context, t citus.Topology, g citus.Group, grou
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.Timings.complete().Connect, errors.New("the server does not answer"))
+	defer cancel()
 	p := &part{s: s}
 	a, err = s.read(ctx, a)
 	if err == nil && a.Primary(group) == nil {
@@ -152,7 +187,7 @@ func (p *part) begin(ctx context.Context, t Timings, grace time.Duration) error 
 // take holds the parts, or says why not.
 func (h *Held) take(ctx context.Context, t citus.Topology, wish citus.Hold) error {
 	if len(h.parts) == 0 {
-		return fmt.Errorf("no metadata primary could be asked%s", problems(h.missing))
+		return fmt.Errorf("%w%s", ErrNobody, problems(h.missing))
 	}
 	began, grace := time.Now(), wish.Grace()
 	p := patience{old: grace, all: 2 * grace, since: began, circles: true, superseded: superseded(t, h.group),
@@ -210,7 +245,7 @@ func (h *Held) round(ctx context.Context, t citus.Topology, p patience, wait tim
 func (h *Held) hold(ctx context.Context, t citus.Topology, part *part, p patience, wait time.Duration, end time.Time) error {
 	budget := max(time.Until(end), firstWait)
 	var cancelled bool
-	ctx, cancel := context.WithTimeoutCause(ctx, budget+h.client.Timings.complete().Connect, errors.New("the server does not answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, budget+hangs, errors.New("the server does not answer"))
 	defer cancel()
 	ended, err := h.client.guard(ctx, t, part.s, p, func(ctx context.Context) error {
 		if err := part.s.limit(ctx, min(wait, budget), budget); err != nil {
@@ -249,52 +284,76 @@ func (h *Held) hold(ctx context.Context, t citus.Topology, part *part, p patienc
 
 // letGo gives back all that was taken, and keeps the transactions open.
 func (h *Held) letGo(ctx context.Context) {
+	ctx, cancel := context.WithTimeoutCause(ctx, hangs, errors.New("the server does not answer"))
+	defer cancel()
+	var all sync.WaitGroup
 	for _, part := range slices.Clone(h.parts) {
-		if err := part.s.exec(ctx, "rollback to savepoint held"); err != nil {
-			h.lose(ctx, part, err)
-		}
+		all.Go(func() {
+			if err := part.s.exec(ctx, "rollback to savepoint held"); err != nil {
+				h.lose(ctx, part, explain(ctx, err))
+			}
+		})
 	}
+	all.Wait()
 }
 
-// growFor is how long an unplanned hold is waited for before it is used as it is.
-const growFor = 300 * time.Millisecond
+// growFor is how long an unplanned hold is waited for before it is used as it is; growPatience is how long each server is asked for it.
+const (
+	growFor      = 300 * time.Millisecond
+	growPatience = 4 * firstBudget
+)
 
 // grow asks every server but the group's own for itself, and takes what it gets: a server that hangs keeps nobody waiting, and may be added later.
 func (h *Held) grow(ctx context.Context, t citus.Topology) {
 	growing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h.stop = stop
-	done := make(chan struct{})
-	p := patience{superseded: superseded(t, h.group), circles: true}
+	var all sync.WaitGroup
 	for _, g := range t.Groups {
-		if g.Dropped || g.Number == h.group {
-			continue
+		if !g.Dropped && !g.Primary.IsZero() && g.Number != h.group {
+			all.Go(func() { h.growOn(growing, t, g) })
 		}
-		h.growing.Go(func() {
-			part, err := h.client.join(growing, t, g, h.group)
-			if part == nil {
-				if err != nil {
-					h.miss(g, err)
-				}
-				return
-			}
-			if err = h.hold(growing, t, part, p, 4*firstBudget, time.Now().Add(4*firstBudget)); err != nil {
-				part.s.close(growing)
-				h.miss(g, err)
-				return
-			}
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.parts = append(h.parts, part)
-		})
 	}
 	go func() {
-		h.growing.Wait()
-		close(done)
+		all.Wait()
+		close(h.grown)
 	}()
-	timer := time.NewTimer(growFor)
+}
+
+// growOn holds on one server, unless the hold has ended meanwhile.
+func (h *Held) growOn(ctx context.Context, t citus.Topology, g citus.Group) {
+	part, err := h.client.join(ctx, t, g, h.group)
+	if err == nil && part != nil {
+		p := patience{superseded: superseded(t, h.group), circles: true}
+		if err = h.hold(ctx, t, part, p, growPatience, time.Now().Add(growPatience)); err != nil {
+			part.s.close(ctx)
+		}
+	}
+	if err != nil {
+		h.miss(g, err)
+		return
+	}
+	if part != nil && !h.add(ctx, part) {
+		part.s.close(ctx)
+	}
+}
+
+// add takes a part into a hold that has not ended; it reports whether it did.
+func (h *Held) add(ctx context.Context, p *part) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over || ctx.Err() != nil {
+		return false
+	}
+	h.parts = append(h.parts, p)
+	return true
+}
+
+// settle waits until every server was asked, but not for long.
+func (h *Held) settle(ctx context.Context, limit time.Duration) {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case <-done:
+	case <-h.grown:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -333,7 +392,6 @@ func (h *Held) Over() bool {
 // Release ends the hold without a change, on all servers at once: writes go on where they were. It may be repeated.
 func (h *Held) Release(ctx context.Context) {
 	h.stop()
-	h.growing.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.over = true
