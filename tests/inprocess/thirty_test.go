@@ -3,8 +3,10 @@ package inprocess
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,8 +22,8 @@ import (
 // burden is what a monitor and its nodes take, all of which must be the same
 // after the thirtieth failover as after the second.
 type burden struct {
-	Slots, HBALines, Connections, Goroutines, Descriptors, Files int
-	HeapMB                                                       int
+	Slots, HBALines, Connections, Goroutines, Descriptors, HeapMB int
+	Files                                                         int // without segments of the log
 }
 
 // TestThirtyFailovers: thirty failovers in a row, every third by the death of its
@@ -54,8 +56,10 @@ func TestThirtyFailovers(t *testing.T) {
 		primary, standby = standby, primary
 		switch i {
 		case 6:
+			s.leaveSegment(primary, standby)
 			early = s.lightest(a, b)
 		case 30:
+			s.leaveSegment(primary, standby)
 			late = s.lightest(a, b)
 		}
 	}
@@ -70,7 +74,7 @@ func TestThirtyFailovers(t *testing.T) {
 		{"connections", early.Connections, late.Connections, 2},
 		{"goroutines", early.Goroutines, late.Goroutines, 6},
 		{"open files", early.Descriptors, late.Descriptors, 4},
-		{"stored files", early.Files, late.Files, 4 + timelineFiles(30-6)},
+		{"stored files", early.Files, late.Files, 8 + timelineFiles(30-6)},
 		{"megabytes of heap", early.HeapMB, late.HeapMB, 8},
 	} {
 		if m.late > m.early+m.slack {
@@ -90,9 +94,31 @@ func TestThirtyFailovers(t *testing.T) {
 }
 
 // timelineFiles is how many files PostgreSQL itself adds for so many timelines and
-// never removes: a history file a timeline, on each of two nodes, and the end of
-// the log of the timeline before until it is recycled.
-func timelineFiles(timelines int) int { return 2 * 2 * timelines }
+// never removes: a history file a timeline on each of two nodes, and on the one that
+// received it a mark that it needs no archiving.
+func timelineFiles(timelines int) int { return 3 * timelines }
+
+// leaveSegment moves the log so far from the segment that all timelines so far end in
+// that both servers recycle their copies of it, one a timeline, and waits until none is
+// left: they keep eight segments for a standby that fell behind (wal_keep_size, 128 MB),
+// and more until the slots have moved.
+func (s *site) leaveSegment(primary, standby *node) {
+	s.t.Helper()
+	for range 12 {
+		s.exec(primary, `select pg_logical_emit_message(false, '', '')`, `select pg_switch_wal()`)
+	}
+	s.exec(primary, `checkpoint`,
+		// A commit that waits until the standby has replayed it, and so the checkpoint.
+		`set synchronous_commit = remote_apply`, `select pg_logical_emit_message(true, '', '')`)
+	nodes := []*node{primary, standby}
+	for began := time.Now(); s.ended(nodes) > 0; <-time.After(200 * time.Millisecond) {
+		if time.Since(began) > 30*time.Second {
+			s.t.Fatalf("%d segments of ended timelines are left", s.ended(nodes))
+		}
+		s.exec(primary, `checkpoint`)
+		s.exec(standby, `checkpoint`)
+	}
+}
 
 // lightest is the least of several looks: between two things to do there is a
 // moment in which nothing is under way.
@@ -104,8 +130,8 @@ func (s *site) lightest(nodes ...*node) burden {
 		now := s.burden(nodes...)
 		least.Slots, least.HBALines = now.Slots, now.HBALines
 		least.Connections, least.Goroutines = min(least.Connections, now.Connections), min(least.Goroutines, now.Goroutines)
-		least.Descriptors, least.Files = min(least.Descriptors, now.Descriptors), min(least.Files, now.Files)
-		least.HeapMB = min(least.HeapMB, now.HeapMB)
+		least.Descriptors, least.HeapMB = min(least.Descriptors, now.Descriptors), min(least.HeapMB, now.HeapMB)
+		least.Files = min(least.Files, now.Files)
 	}
 	return least
 }
@@ -135,7 +161,36 @@ func (s *site) burden(nodes ...*node) burden {
 	return have
 }
 
-// files counts what is stored, but for PostgreSQL's own scratch space.
+// segment is the name of a segment of the log, or of the mark that it was archived;
+// recycled ones wait for their use in numbers that follow the recent load.
+var segment = regexp.MustCompile(`^[0-9A-F]{24}(\.(partial|done|ready))*$`)
+
+// ended counts the segments that are left of timelines before the newest.
+func (s *site) ended(nodes []*node) int {
+	s.t.Helper()
+	count := 0
+	for _, n := range nodes {
+		entries, err := os.ReadDir(filepath.Join(n.cfg.PGData, "pg_wal"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		segments := map[string]int{} // by timeline
+		for _, e := range entries {
+			if segment.MatchString(e.Name()) {
+				segments[e.Name()[:8]]++
+			}
+		}
+		newest := slices.Max(slices.Collect(maps.Keys(segments)))
+		for timeline, have := range segments {
+			if timeline != newest {
+				count += have
+			}
+		}
+	}
+	return count
+}
+
+// files counts what is stored, but for PostgreSQL's own scratch space and its log.
 func (s *site) files() int {
 	s.t.Helper()
 	count := 0
@@ -147,7 +202,7 @@ func (s *site) files() int {
 			return err
 		case d.IsDir() && slices.Contains([]string{"pg_stat_tmp", "pgsql_tmp", "pg_dynshmem"}, d.Name()):
 			return filepath.SkipDir
-		case !d.IsDir():
+		case !d.IsDir() && !segment.MatchString(d.Name()):
 			count++
 		}
 		return nil
@@ -163,14 +218,34 @@ func (s *site) number(n *node, sql string) int {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, fmt.Sprintf("postgres://postgres@%s:%d/postgres?sslmode=disable", n.cfg.Host, n.cfg.Port))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	conn := s.session(ctx, n)
 	defer conn.Close(context.WithoutCancel(ctx))
 	var count int
 	if err := conn.QueryRow(ctx, sql).Scan(&count); err != nil {
 		s.t.Fatal(err)
 	}
 	return count
+}
+
+// exec runs statements one after the other in one session of a node's server.
+func (s *site) exec(n *node, statements ...string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	defer cancel()
+	conn := s.session(ctx, n)
+	defer conn.Close(context.WithoutCancel(ctx))
+	for _, sql := range statements {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			s.t.Fatalf("%s on %s: %v", sql, n.cfg.Name, err)
+		}
+	}
+}
+
+func (s *site) session(ctx context.Context, n *node) *pgx.Conn {
+	s.t.Helper()
+	conn, err := pgx.Connect(ctx, fmt.Sprintf("postgres://postgres@%s:%d/postgres?sslmode=disable", n.cfg.Host, n.cfg.Port))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return conn
 }
