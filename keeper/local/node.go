@@ -51,6 +51,7 @@ type Node struct {
 	configured      fsm.Stamp // the goal for which files were last written
 	activity        *fsm.Activity
 	asked           asked
+	asking          *question // nil while there is none
 	settling        *settling
 	include         fileStamp // postgresql.conf as it was when our include was last seen in it
 	source          source

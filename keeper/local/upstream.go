@@ -18,41 +18,8 @@ import (
 	"github.com/autoctl/autoctl/internal/pgserver/probe"
 )
 
-// asked is what an upstream last said of itself, for a moment: the executor looks many times a second while it waits.
-type asked struct {
-	at       time.Time
-	upstream fsm.Upstream
-	facts    *fsm.UpstreamFacts
-	why      string // there are no facts
-	password bool   // it refused our password
-}
-
-// askedFor is how long an answer is good, and askTimeout how long it may take.
-const (
-	askedFor   = 50 * time.Millisecond
-	askTimeout = 4 * time.Second
-)
-
-// askUpstream fills in the upstream's own facts, or that it is silent.
-func (n *Node) askUpstream(ctx context.Context, goal fsm.Goal, f *fsm.Facts) {
-	if goal.Upstream == nil {
-		return
-	}
-	n.mu.Lock()
-	last := n.asked
-	n.mu.Unlock()
-	if last.facts == nil || last.upstream != *goal.Upstream || time.Since(last.at) > askedFor {
-		facts, err := n.ask(ctx, goal, max(f.Data.Checkpoint, f.Server.Position.LSN))
-		if err != nil {
-			n.config().Log.Debug().Err(err).Msg("upstream does not answer")
-		}
-		last = asked{at: time.Now(), upstream: *goal.Upstream, facts: facts, why: reason(err), password: wrongPassword(err)}
-		n.mu.Lock()
-		n.asked = last
-		n.mu.Unlock()
-	}
-	f.Upstream, f.Silent, f.SilentWhy, f.Password = last.facts, last.facts == nil, last.why, last.password
-}
+// noAnswer is the reason for silence of an upstream that takes its time.
+const noAnswer = "no answer in time"
 
 // wrongPassword reports whether a server refused a password.
 func wrongPassword(err error) bool {
@@ -75,7 +42,7 @@ func reason(err error) string {
 		return connect.Unwrap().Error()
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return "no answer in time"
+		return noAnswer
 	}
 	return err.Error()
 }
@@ -87,6 +54,7 @@ func (n *Node) replication(ctx context.Context, u fsm.Upstream) (*pgconn.PgConn,
 	for _, tcp := range []string{"keepalives_idle", "keepalives_interval", "keepalives_count"} {
 		delete(params, tcp) // libpq's; an answer here has a deadline anyway
 	}
+	params["connect_timeout"] = strconv.Itoa(int(askLimit/time.Second) / 4) // per address
 	text, err := params.Render()
 	if err != nil {
 		return nil, fmt.Errorf("connect to the upstream: %w", err)
@@ -100,10 +68,8 @@ func (n *Node) replication(ctx context.Context, u fsm.Upstream) (*pgconn.PgConn,
 }
 
 // ask asks the upstream for its identity, history, control file, slot and size. end is how far our own log reaches.
-func (n *Node) ask(ctx context.Context, goal fsm.Goal, end fsm.LSN) (*fsm.UpstreamFacts, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	conn, err := n.replication(ctx, *goal.Upstream)
+func (n *Node) ask(ctx context.Context, u fsm.Upstream, end fsm.LSN) (*fsm.UpstreamFacts, error) {
+	conn, err := n.replication(ctx, u)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +78,7 @@ func (n *Node) ask(ctx context.Context, goal fsm.Goal, end fsm.LSN) (*fsm.Upstre
 	if err != nil {
 		return nil, fmt.Errorf("identify the upstream: %w", err)
 	}
-	f := &fsm.UpstreamFacts{Node: goal.Upstream.Node}
+	f := &fsm.UpstreamFacts{Node: u.Node}
 	if f.SystemID, err = strconv.ParseUint(id.SystemID, 10, 64); err != nil {
 		return nil, fmt.Errorf("identify the upstream: %w", err)
 	}
