@@ -103,11 +103,12 @@ func TestMonitorDiskFull(t *testing.T) {
 	w := c.Writer()
 	before, began := c.LastEvent(), w.Elapsed()
 	exhaust(t, c, c.Monitor, c.Monitor, disk)
-	for range 20 {
+	for range 60 {
 		c.Writes(w, 2*time.Second)
 		<-time.After(100 * time.Millisecond)
 	}
-	if gap := w.LongestGap(began); gap.Length > time.Second {
+	// The monitor is away for longer than it takes to miss a node; a busy machine pauses too.
+	if gap := w.LongestGap(began); gap.Length > 3*time.Second {
 		t.Errorf("%v without an acknowledged write although only the monitor was away", gap.Length)
 	}
 	disk.Free()

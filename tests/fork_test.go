@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -21,13 +22,17 @@ func forkByHand(t *testing.T, n *cluster.Node) {
 	n.SQL("checkpoint")
 }
 
-// unforked asserts that nothing of the forks is left on the nodes.
-func unforked(t *testing.T, nodes ...*cluster.Node) {
-	t.Helper()
+// unforked waits until nothing of the forks is left on the nodes: one may have to be
+// rebuilt yet whose keeper was frozen when the group was last looked at.
+func unforked(c *cluster.Cluster, nodes ...*cluster.Node) {
 	for _, n := range nodes {
-		if rows := n.SQL("select count(*) from pg_class where relname = 'autoctl_isolated'"); rows[0] != "0" {
-			t.Errorf("%s has what a fork made", n.Name)
-		}
+		c.Await(late, n.Name+" has nothing of what a fork made", func(context.Context) error {
+			rows, err := n.TrySQL("select count(*) from pg_class where relname = 'autoctl_isolated'")
+			if err == nil && rows[0] != "0" {
+				err = errors.New("it has")
+			}
+			return err
+		})
 	}
 }
 
@@ -46,7 +51,7 @@ func TestForkOfTwo(t *testing.T) {
 	n2.ThawKeeper()
 	n2.Heal()
 	c.Wait(late, cluster.States{"n1": cluster.Primary, "n2": cluster.Secondary})
-	unforked(t, n1, n2)
+	unforked(c, n1, n2)
 	if a, b := n1.Timeline(), n2.Timeline(); a != 1 || b != 1 {
 		t.Errorf("the nodes are on the timelines %d and %d", a, b)
 	}
@@ -58,7 +63,7 @@ func TestForkOfTwo(t *testing.T) {
 	c.Wait(late, cluster.States{"n1": cluster.Primary, "n2": cluster.Secondary})
 	c.Failover()
 	c.Wait(late, exchanged)
-	unforked(t, n1, n2)
+	unforked(c, n1, n2)
 	c.Finish(w, exchanged)
 }
 
@@ -82,7 +87,7 @@ func TestForkOfThree(t *testing.T) {
 		n.Heal()
 	}
 	c.Wait(late, cluster.States{"n1": cluster.Primary, "n2": cluster.Secondary, "n3": cluster.Secondary})
-	unforked(t, n1, n2, n3)
+	unforked(c, n1, n2, n3)
 	c.Right(soon)
 
 	t.Log("one standby is forked, and the primary dies")
@@ -95,6 +100,6 @@ func TestForkOfThree(t *testing.T) {
 	n1.Restart()
 	c.Writes(w, late)
 	c.Await(late, "the group has recovered", func(context.Context) error { return recovered(c) })
-	unforked(t, n1, n2, n3)
+	unforked(c, n1, n2, n3)
 	c.Finish(w, restored(c))
 }
