@@ -171,7 +171,7 @@ func (d *decider) mayLead(n *Node) bool {
 	case n.Goal.State != StateReportLSN && n.Goal.State != StateFastForward && !d.holder(n), n.ID == e.Excluded, n.Maintenance, n.Dropping, !d.live(n):
 		return false
 	}
-	return cannotLead(n, e.Preferred) == "" || e.AllowDataLoss
+	return n.Cluster == "" && (cannotLead(n, e.Preferred) == "" || e.AllowDataLoss)
 }
 
 // best returns whom to prefer among the voters: the operator's choice, then reach, then priority, then position, then the lowest id. With Direct set, position

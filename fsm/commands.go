@@ -32,6 +32,9 @@ func (d *decider) command(c Command) (answer Answer, later bool) {
 	case CommandFailover:
 		return d.failover(Election{Reason: "switchover", AllowDataLoss: c.AllowDataLoss, Command: c.ID}, 0), false
 	case CommandPromotion:
+		if n.Cluster != "" {
+			return replicaOnly(n), false
+		}
 		return d.failover(Election{Reason: "switchover", Preferred: n.ID, AllowDataLoss: c.AllowDataLoss, Command: c.ID}, n.ID), false
 	case CommandMaintenance:
 		return d.startMaintenance(n, c), false
@@ -299,6 +302,8 @@ func (d *decider) setPriority(n *Node, value int) Answer {
 	switch {
 	case value < 0 || value > 100:
 		return refused("", "candidate priority %d is not between 0 and 100", value)
+	case n.Cluster != "" && value > 0:
+		return replicaOnly(n)
 	case n.Priority == value:
 		return nothing("candidate priority of node %s is %d", n.Name, value)
 	}
@@ -311,7 +316,15 @@ func (d *decider) setPriority(n *Node, value int) Answer {
 	return done("%s", text)
 }
 
+// replicaOnly refuses what would make a read replica more than that.
+func replicaOnly(n *Node) Answer {
+	return refused("drop it and create it anew without --citus-secondary", "node %s is a read replica of Citus cluster %s: it never serves, and no commit waits for it", n.Name, n.Cluster)
+}
+
 func (d *decider) setQuorum(n *Node, value bool) Answer {
+	if n.Cluster != "" && value {
+		return replicaOnly(n)
+	}
 	if n.Quorum == value {
 		return nothing("replication quorum of node %s is %v", n.Name, value)
 	}
@@ -366,6 +379,8 @@ func (d *decider) drop(n *Node, c Command) Answer {
 		return accepted("node %s is being dropped already", n.Name)
 	case d.g.Election != nil && p != nil && n.ID == p.ID:
 		return refused("autoctl show state", "an election is under way")
+	case n.Cluster == "" && !d.alone(n) && d.onlyReplicas(n):
+		return refused("drop those first: autoctl drop node", "node %s is the last of its group beside read replicas, which cannot serve", n.Name)
 	case p != nil && n.ID == p.ID && !d.alone(n):
 		a := d.failover(Election{Reason: "drop", Excluded: n.ID, Command: c.ID, AllowDataLoss: c.AllowDataLoss}, 0)
 		if a.Outcome != OutcomeAccepted {
@@ -382,6 +397,13 @@ func (d *decider) drop(n *Node, c Command) Answer {
 		lowered = "; " + lowered
 	}
 	return accepted("node %s leaves the group%s%s", n.Name, lowered, d.blocks(n))
+}
+
+// onlyReplicas reports whether none but read replicas would be left without n.
+func (d *decider) onlyReplicas(n *Node) bool {
+	return !slices.ContainsFunc(d.g.Nodes, func(o Node) bool {
+		return o.ID != n.ID && o.Cluster == "" && !o.Dropping && o.Goal.State != StateDropped
+	})
 }
 
 func (d *decider) rebuild(n *Node) Answer {

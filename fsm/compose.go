@@ -12,7 +12,7 @@ func (d *decider) compose() []NodeID {
 		}
 		goal, told := d.goal(n), d.told(n.ID)
 		if d.g.Election != nil { // a vote given is not asked for anew because of them
-			goal.Wishes, goal.Fellows = told.Wishes, told.Fellows
+			goal.Wishes, goal.Fellows, goal.Databases = told.Wishes, told.Fellows, told.Databases
 		}
 		if d.withheld(n) || sameGoal(goal, told) && !d.restamp[n.ID] {
 			n.Goal.Stamp = told.Stamp
@@ -47,7 +47,7 @@ func (d *decider) withheld(n *Node) bool {
 func (d *decider) goal(n *Node) Goal {
 	g := Goal{
 		Stamp: n.Goal.Stamp, Node: n.ID, Formation: d.g.Formation, Group: d.g.Number, Kind: d.g.Kind, State: n.Goal.State,
-		Orders: d.g.Orders, Peers: d.peers(n), Fellows: d.g.Fellows, Settings: d.g.Settings, Database: d.g.Database, SystemID: d.g.SystemID,
+		Orders: d.g.Orders, Peers: d.peers(n), Fellows: d.g.Fellows, Settings: d.g.Settings, Database: d.g.Database, Databases: d.g.Databases, SystemID: d.g.SystemID,
 		Wishes: &Wishes{Priority: n.Priority, Quorum: n.Quorum, NumberSync: d.g.NumberSync, Paused: d.g.Paused},
 	}
 	cur, _ := d.g.Record.Current()
@@ -142,7 +142,7 @@ func sameGoal(a, b Goal) bool {
 		a.MinGeneration == b.MinGeneration && a.AwaitEnd == b.AwaitEnd && a.Confirmed == b.Confirmed && a.Settings == b.Settings && a.Database == b.Database && a.SystemID == b.SystemID &&
 		a.Kind == b.Kind && a.Hold == b.Hold && a.Limits == b.Limits && samePointer(a.Upstream, b.Upstream) && samePointer(a.Wishes, b.Wishes) && sameConfiguration(a.Configuration, b.Configuration) &&
 		slices.EqualFunc(a.Record, b.Record, func(x, y Configuration) bool { return sameConfiguration(&x, &y) }) &&
-		slices.Equal(a.Orders, b.Orders) && slices.Equal(a.Peers, b.Peers) && slices.Equal(a.Fellows, b.Fellows)
+		slices.Equal(a.Orders, b.Orders) && slices.Equal(a.Peers, b.Peers) && slices.Equal(a.Fellows, b.Fellows) && slices.Equal(a.Databases, b.Databases)
 }
 
 func samePointer[T comparable](a, b *T) bool {

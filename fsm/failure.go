@@ -267,6 +267,9 @@ func cannotLead(n *Node, preferred NodeID) string {
 	if n.Dropping {
 		return "is being dropped"
 	}
+	if n.Cluster != "" {
+		return "is a read replica"
+	}
 	if n.Priority == 0 && n.ID != preferred {
 		return "has candidate priority 0"
 	}

@@ -50,7 +50,7 @@ func (d *decider) firstPrimary() bool {
 	var first *Node
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if n.Dropping || n.Maintenance || n.Goal.State == StateDropped {
+		if n.Dropping || n.Maintenance || n.Goal.State == StateDropped || n.Cluster != "" {
 			continue
 		}
 		if first == nil || n.HasData && !first.HasData {
@@ -84,7 +84,7 @@ func (d *decider) servingState() State {
 		return StatePrimary
 	}
 	for i := range d.g.Nodes {
-		if n := &d.g.Nodes[i]; n.ID != cur.Primary.Node && n.Goal.State != StateDropped && !n.Dropping {
+		if n := &d.g.Nodes[i]; n.ID != cur.Primary.Node && n.Goal.State != StateDropped && !n.Dropping && n.Cluster == "" {
 			return StateWaitPrimary
 		}
 	}

@@ -30,7 +30,7 @@ type Goal struct {
 	Peers []Peer `json:"peers"`
 	// Fellows are the nodes of the other groups of a Citus formation: who else may connect, since each of its nodes sends queries to the others.
 	Fellows []Fellow `json:"fellows,omitempty"`
-	// Hold numbers the hand-over of a Citus worker group during which the group's writes are held on every node of the formation (design section 9); 0 for none. Under
+	// Hold numbers the hand-over of a group of a Citus formation during which the group's writes are held on every node of the formation (design section 9); 0 for none. Under
 	// it a node that drains goes on answering, and one that prepares its promotion, or was promoted, holds the writes and sends them on.
 	Hold uint64 `json:"hold,omitempty"`
 	// DeadlineMS is how long a drained node waits for a newer goal before it starts again under its configuration (S21), in ms; 0 for never.
@@ -41,6 +41,8 @@ type Goal struct {
 	Settings Settings `json:"settings"`
 	// Database is the formation's database, created by the first primary.
 	Database string `json:"database"`
+	// Databases are those of a Citus formation beside Database, in order of their names.
+	Databases []string `json:"databases,omitempty"`
 	// SystemID is the group's system identifier; 0 while no node has been initialised.
 	SystemID uint64 `json:"system_id,omitempty"`
 	// Limits are those of the primary, for nodes that follow it.

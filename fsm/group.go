@@ -6,7 +6,9 @@ type Group struct {
 	Number    int    `json:"number"`
 	Kind      Kind   `json:"kind"`
 	Database  string `json:"database"`
-	SystemID  uint64 `json:"system_id"`
+	// Databases are those of a Citus formation beside Database, in order of their names.
+	Databases []string `json:"databases,omitempty"`
+	SystemID  uint64   `json:"system_id"`
 	// Incarnation, Epoch and Seq are the parts of the newest stamp given out.
 	Incarnation uint64 `json:"incarnation"`
 	Epoch       uint64 `json:"epoch"`
@@ -87,6 +89,8 @@ type Node struct {
 	Token    string `json:"token"`
 	Priority int    `json:"priority"` // candidate priority, 0 to 100; 0 is never elected automatically
 	Quorum   bool   `json:"quorum"`   // replication quorum: may be a member
+	// Cluster is the Citus cluster name of a read replica, which never serves and is no member; empty for all other nodes.
+	Cluster string `json:"cluster,omitempty"`
 	// HasData says that the node registered with a data directory of the group's system identifier.
 	HasData bool `json:"has_data"`
 	// Goal is what the node was last told; its State is StateInit before the first.

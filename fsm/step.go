@@ -61,9 +61,10 @@ type Files struct {
 	Gate bool `json:"gate,omitempty"`
 	// Peers are admitted for replication and rewind.
 	Peers []Peer `json:"peers"`
-	// Fellows, and the peers, are admitted to Database by the nodes of a Citus formation.
-	Fellows  []Fellow `json:"fellows,omitempty"`
-	Database string   `json:"database,omitempty"`
+	// Fellows, and the peers, are admitted to Database and Databases by the nodes of a Citus formation.
+	Fellows   []Fellow `json:"fellows,omitempty"`
+	Database  string   `json:"database,omitempty"`
+	Databases []string `json:"databases,omitempty"`
 	// Settings are the timings that become PostgreSQL parameters.
 	Settings Settings `json:"settings"`
 	// Limits are what a standby must match or exceed.

@@ -5,7 +5,7 @@ package fsm
 // the facts say about the files being written, only on the gate that stands.
 func Wanted(goal Goal, f Facts) Files {
 	goal = f.Memory.Effective(goal)
-	files := Files{Standby: true, Peers: goal.Peers, Fellows: goal.Fellows, Database: goal.Database, Settings: goal.Settings}
+	files := Files{Standby: true, Peers: goal.Peers, Fellows: goal.Fellows, Database: goal.Database, Databases: goal.Databases, Settings: goal.Settings}
 	switch {
 	case goal.State.Serves(), goal.State == StateStopReplication:
 		files.Configuration = goal.Configuration

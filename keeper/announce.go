@@ -21,10 +21,11 @@ type announcement struct {
 	Name    string     `json:"name"`
 	Host    string     `json:"host"`
 	Port    int        `json:"port"`
+	Proxy   int        `json:"proxy_port,omitempty"`
 }
 
 func (s *Service) announcement(cfg Config) announcement {
-	return announcement{Monitor: cfg.Monitor, Node: s.store.Get().Node, Name: cfg.Name, Host: cfg.Host, Port: cfg.Port}
+	return announcement{Monitor: cfg.Monitor, Node: s.store.Get().Node, Name: cfg.Name, Host: cfg.Host, Port: cfg.Port, Proxy: cfg.ProxyPort}
 }
 
 func announcedFile(stateDir string) string { return filepath.Join(stateDir, "announced.json") }

@@ -75,8 +75,9 @@ func TestAnnouncedOnce(t *testing.T) {
 		t.Error("not known to be announced")
 	}
 	for _, news := range []announcement{
-		{said.Monitor, said.Node, "other", said.Host, said.Port}, {said.Monitor, said.Node, said.Name, "elsewhere", said.Port},
-		{said.Monitor, said.Node, said.Name, said.Host, 5433}, {"postgres://autoctl_node@m2/autoctl", said.Node, said.Name, said.Host, said.Port},
+		{said.Monitor, said.Node, "other", said.Host, said.Port, 0}, {said.Monitor, said.Node, said.Name, "elsewhere", said.Port, 0},
+		{said.Monitor, said.Node, said.Name, said.Host, 5433, 0}, {"postgres://autoctl_node@m2/autoctl", said.Node, said.Name, said.Host, said.Port, 0},
+		{said.Monitor, said.Node, said.Name, said.Host, said.Port, 6432},
 	} {
 		if announced(dir, news) {
 			t.Errorf("%+v counts as announced", news)

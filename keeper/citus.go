@@ -2,8 +2,12 @@ package keeper
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/autoctl/autoctl/citus"
 	"github.com/autoctl/autoctl/citus/metadata"
@@ -32,6 +36,7 @@ func (s *Service) newFormation() *formation.Keeper {
 			return citus.Address{Host: s.config.Host, Port: s.config.Port}
 		},
 		Tell:   func() { s.daemon.Wake() },
+		Ensure: s.node.EnsureDatabase,
 		Client: &metadata.Client{Connect: s.connectFellow, Log: s.opts.Log},
 		Log:    s.opts.Log,
 	})
@@ -42,10 +47,17 @@ func (s *Service) connectFellow(ctx context.Context, _ int, at citus.Address, da
 	s.mu.Lock()
 	own := citus.Address{Host: s.config.Host, Port: s.config.Port}
 	s.mu.Unlock()
+	var conn *pgx.Conn
+	var err error
 	if at == own {
-		return s.node.DialOwn(ctx, database)
+		conn, err = s.node.DialOwn(ctx, database)
+	} else {
+		conn, err = s.node.DialFellow(ctx, at.Host, at.Port, database)
 	}
-	return s.node.DialFellow(ctx, at.Host, at.Port, database)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == pgerrcode.InvalidCatalogName && database != s.store.Get().Goal.Database {
+		return nil, fmt.Errorf("there is no database %q; where it was dropped for good, autoctl drop database takes it out of the formation", database)
+	}
+	return conn, err
 }
 
 // CitusStatus is what show citus prints: where the groups are to be served, and what each node's metadata say.
@@ -54,6 +66,14 @@ type CitusStatus struct {
 	Database  string          `json:"database"`
 	Groups    []citus.Group   `json:"groups"`
 	Nodes     []metadata.Node `json:"nodes"`
+	// Databases are those of the formation beside Database, in order of their names; the groups are served at the same places in all.
+	Databases []CitusDatabase `json:"databases,omitempty"`
+}
+
+// CitusDatabase is what each node's metadata say in one more database of the formation.
+type CitusDatabase struct {
+	Database string          `json:"database"`
+	Nodes    []metadata.Node `json:"nodes"`
 }
 
 // metadata looks at the formation's metadata, or brings them up to date first.
@@ -65,11 +85,16 @@ func (s *Service) metadata(ctx context.Context, activate bool) (any, error) {
 	if activate {
 		look = s.formation.Activate
 	}
-	t, r, ok := look(ctx)
-	if !ok {
+	found := look(ctx)
+	if len(found) == 0 {
 		return nil, &control.Error{Code: "unreachable", Text: "the monitor has not told this node yet where the formation's groups are served"}
 	}
-	return CitusStatus{Formation: t.Formation, Database: t.Database, Groups: t.Groups, Nodes: r.Nodes}, nil
+	t := found[0].Topology
+	st := CitusStatus{Formation: t.Formation, Database: t.Database, Groups: t.Groups, Nodes: found[0].Report.Nodes}
+	for _, d := range found[1:] {
+		st.Databases = append(st.Databases, CitusDatabase{Database: d.Topology.Database, Nodes: d.Report.Nodes})
+	}
+	return st, nil
 }
 
 // shards lists what lives in a group of the formation alone.

@@ -40,6 +40,12 @@ type Config struct {
 	Priority int
 	Quorum   bool
 
+	// Cluster is the Citus cluster name of a read replica; empty for all other
+	// nodes. ProxyPort is where a connection pooler on this machine takes what
+	// other nodes of a Citus formation send to this one; 0 for none.
+	Cluster   string
+	ProxyPort int
+
 	// Monitor is its URI, without a password; empty where it is disabled.
 	Monitor string
 
@@ -81,6 +87,10 @@ func (c Config) Validate() error {
 	bad(c.Port < 1 || c.Port > 65535, "port %d: must be between 1 and 65535", c.Port)
 	bad(c.Priority < 0 || c.Priority > 100, "candidate priority %d: must be between 0 and 100", c.Priority)
 	bad(c.Group < -1, "group %d: must be 0 or more", c.Group)
+	bad(c.ProxyPort < 0 || c.ProxyPort > 65535, "proxy port %d: must be between 1 and 65535, or 0 for none", c.ProxyPort)
+	bad(c.ProxyPort != 0 && c.ProxyPort == c.Port, "proxy port %d is the server's own", c.ProxyPort)
+	bad((c.Cluster != "" || c.ProxyPort != 0) && c.Kind != fsm.KindCitus, "read replicas and proxy ports are of Citus formations")
+	bad(c.Cluster == "default", "a Citus cluster cannot be called default: that is the primaries' own")
 	bad(c.Formation == "", "no formation is named")
 	bad(c.Host != "" && !plausibleHost(c.Host), "hostname %q is neither a host name nor an address", c.Host)
 	bad((c.SSL.Cert == "") != (c.SSL.Key == ""), "a certificate and its key come together: give both")

@@ -272,7 +272,7 @@ func registration(cfg Config, mem fsm.Memory, systemID uint64) monitorapi.Regist
 	return monitorapi.Registration{
 		Formation: cfg.Formation, Kind: cfg.Kind, Group: cfg.Group, Name: cfg.Name, Host: cfg.Host, Port: cfg.Port,
 		SystemID: systemID, HasData: systemID != 0, Priority: cfg.Priority, Quorum: cfg.Quorum,
-		Token: mem.Token, NodeID: mem.Node, Database: cfg.Database,
+		Token: mem.Token, NodeID: mem.Node, Database: cfg.Database, Cluster: cfg.Cluster, ProxyPort: cfg.ProxyPort,
 	}
 }
 

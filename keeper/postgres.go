@@ -48,7 +48,7 @@ func localConfig(ctx context.Context, cfg Config, log zerolog.Logger) (local.Con
 		DataDir: cfg.PGData, Binaries: b, StateDir: cfg.StateDir,
 		Port: cfg.Port, Listen: cfg.Listen, SocketDir: SocketDir(cfg), Superuser: u.Username, Username: cfg.Username,
 		PasswordFile: cfg.PasswordFile, Auth: cfg.Auth, TLS: local.TLS(cfg.SSL), SkipHBA: cfg.SkipHBA, LAN: cfg.LAN,
-		Citus: cfg.Kind == fsm.KindCitus, Host: cfg.Host, BackupRate: cfg.BackupRate, Overrides: cfg.Overrides, NoSync: cfg.NoSync, Log: log,
+		Citus: cfg.Kind == fsm.KindCitus, Host: cfg.Host, Cluster: cfg.Cluster, BackupRate: cfg.BackupRate, Overrides: cfg.Overrides, NoSync: cfg.NoSync, Log: log,
 	}, nil
 }
 

@@ -82,7 +82,11 @@ func (a *app) askMetadata(ctx context.Context, t *target, command string) error 
 
 // activated is an error where the metadata are not yet what they should be everywhere.
 func activated(st keeper.CitusStatus) error {
-	for _, n := range st.Nodes {
+	nodes := slices.Clone(st.Nodes)
+	for _, d := range st.Databases {
+		nodes = append(nodes, d.Nodes...)
+	}
+	for _, n := range nodes {
 		if n.Problem != "" {
 			return fail(classFailed, "is the node admitted in pg_hba.conf of the others, and they in its own?", "group %d at %s: %s", n.Group, n.At, n.Problem)
 		}
@@ -95,6 +99,19 @@ func activated(st keeper.CitusStatus) error {
 
 // writeCitus prints a line for each group and each thing that nodes say of it: mostly they all say the same.
 func writeCitus(w io.Writer, st keeper.CitusStatus) {
+	if len(st.Databases) > 0 {
+		fmt.Fprintf(w, "Database %s:\n", printable(st.Database))
+	}
+	writeCitusDatabase(w, st)
+	for _, d := range st.Databases {
+		fmt.Fprintf(w, "\nDatabase %s:\n", printable(d.Database))
+		other := st
+		other.Database, other.Nodes = d.Database, d.Nodes
+		writeCitusDatabase(w, other)
+	}
+}
+
+func writeCitusDatabase(w io.Writer, st keeper.CitusStatus) {
 	t := newTable("Group", "Epoch", "Wanted", "Registered", "Says", "Difference")
 	for _, g := range st.Groups {
 		wanted := g.Primary.String()

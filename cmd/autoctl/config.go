@@ -35,6 +35,9 @@ type config struct {
 		Group             int    `mapstructure:"group"`
 		CandidatePriority int    `mapstructure:"candidate_priority"`
 		ReplicationQuorum bool   `mapstructure:"replication_quorum"`
+		ProxyPort         int    `mapstructure:"proxy_port"`
+		CitusSecondary    bool   `mapstructure:"citus_secondary"`
+		CitusCluster      string `mapstructure:"citus_cluster"`
 	} `mapstructure:"node"`
 	Monitor struct {
 		URI string `mapstructure:"uri"`

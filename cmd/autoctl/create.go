@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ import (
 )
 
 func (a *app) createCommand() *cobra.Command {
-	return parent("create", "Create a monitor, a node, or a formation", a.createMonitor(), a.createPostgres(), a.createCoordinator(), a.createWorker(), a.createFormation())
+	return parent("create", "Create a monitor, a node, or a formation", a.createMonitor(), a.createPostgres(), a.createCoordinator(), a.createWorker(), a.createFormation(), a.createDatabase())
 }
 
 // optionUsage is what --help says of the options that are keys of the configuration.
@@ -39,7 +40,7 @@ func optionUsage(k key) string {
 // bindKeys adds an option for each key that role has one for, and the families of TLS options.
 func bindKeys(cmd *cobra.Command, role string) {
 	for _, k := range keys() {
-		if k.flag == "" || !k.has(role) {
+		if k.flag == "" || !k.has(role) || k.only != nil && !slices.Contains(k.only, cmd.Name()) {
 			continue
 		}
 		switch def := k.def.(type) {

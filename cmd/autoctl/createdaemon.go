@@ -388,7 +388,7 @@ func (l *loaded) keeperConfig() keeper.Config {
 		SocketDir: l.PostgreSQL.SocketDirectory, Port: l.PostgreSQL.Port, Listen: l.PostgreSQL.Listen,
 		Username: l.PostgreSQL.Username, Database: l.PostgreSQL.Database,
 		Name: l.Node.Name, Host: l.Node.Hostname, Formation: l.Node.Formation, Kind: fsm.Kind(l.Node.Kind), Group: l.Node.Group,
-		Priority: l.Node.CandidatePriority, Quorum: l.Node.ReplicationQuorum, Monitor: l.Monitor.URI,
+		Priority: l.Node.CandidatePriority, Quorum: l.Node.ReplicationQuorum, Cluster: l.Node.CitusCluster, ProxyPort: l.Node.ProxyPort, Monitor: l.Monitor.URI,
 		SSL:  keeper.SSL{Mode: l.sslMode(), CA: l.SSL.CAFile, CRL: l.SSL.CRLFile, Cert: l.SSL.CertFile, Key: l.SSL.KeyFile},
 		Auth: l.Auth.Method, SkipHBA: l.Auth.SkipHBA, LAN: l.Auth.LAN, PasswordFile: l.Auth.PasswordFile,
 		BackupRate: l.Replication.MaximumBackupRate,

@@ -20,7 +20,7 @@ import (
 )
 
 func (a *app) dropCommand() *cobra.Command {
-	return parent("drop", "Take a node, a formation or a monitor away", a.dropNode(), a.dropFormation(), a.dropMonitor())
+	return parent("drop", "Take a node, a formation or a monitor away", a.dropNode(), a.dropFormation(), a.dropDatabase(), a.dropMonitor())
 }
 
 func (a *app) dropNode() *cobra.Command {

@@ -31,6 +31,8 @@ type key struct {
 	// check returns what is wrong with a value; nil allows all.
 	check func(string) error
 	doc   string
+	// only names the create commands that have the option; nil for all.
+	only []string
 	// fixed keys cannot be changed by config set: the command that can is named in fixedHint.
 	fixed     bool
 	fixedHint string
@@ -92,6 +94,12 @@ func keys() []key {
 			fixedHint: "autoctl set node candidate-priority", doc: "said when the node registers; later: autoctl set node candidate-priority"},
 		{name: "node.replication_quorum", flag: "replication-quorum", env: "AUTOCTL_REPLICATION_QUORUM", def: true, keeper: true, check: boolean, fixed: true,
 			fixedHint: "autoctl set node replication-quorum", doc: "said when the node registers; later: autoctl set node replication-quorum"},
+		{name: "node.proxy_port", flag: "proxyport", env: "AUTOCTL_PROXYPORT", def: 0, keeper: true, check: intBetween(0, 65535), only: []string{"worker"},
+			doc: "port of a connection pooler on this machine: written to pg_dist_poolinfo while the node serves; 0: none"},
+		{name: "node.citus_secondary", flag: "citus-secondary", env: "AUTOCTL_CITUS_SECONDARY", def: false, keeper: true, check: boolean, only: []string{"coordinator", "worker"}, fixed: true,
+			fixedHint: "drop the node and create it anew", doc: "a read replica that Citus knows of, in the cluster of --citus-cluster; it is never promoted"},
+		{name: "node.citus_cluster", flag: "citus-cluster", env: "AUTOCTL_CITUS_CLUSTER", def: "", keeper: true, check: optional(citusCluster), only: []string{"coordinator", "worker"}, fixed: true,
+			fixedHint: "drop the node and create it anew", doc: "Citus cluster name of a read replica: its queries read from the replicas of that cluster"},
 
 		{name: "monitor.uri", flag: "monitor", env: "AUTOCTL_MONITOR", def: "", keeper: true, check: optional(monitorURI), fixed: true,
 			fixedHint: "autoctl enable monitor", doc: "connection URI of the monitor, without a password (use .pgpass, passfile= or PGPASSWORD)"},
@@ -273,6 +281,14 @@ func roleName(s string) error {
 		return fmt.Errorf("has %d bytes: PostgreSQL's names have at most 63", len(s))
 	}
 	return oneLine(s)
+}
+
+// citusCluster checks the name of a cluster of read replicas.
+func citusCluster(s string) error {
+	if s == "default" {
+		return errors.New("is \"default\": that is the cluster of the primaries")
+	}
+	return roleName(s)
 }
 
 var hostLabel = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)

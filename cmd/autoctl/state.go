@@ -83,6 +83,9 @@ func writeFormation(w io.Writer, f monitorapi.FormationState) {
 		}
 		notes = append(notes, groupNotes(f, g)...)
 	}
+	if len(f.Databases) > 0 {
+		notes = append(notes, "Databases: "+quotedNames(append([]string{f.Database}, f.Databases...)))
+	}
 	if len(t.rows) == 0 {
 		fmt.Fprintf(w, "Formation %s has no nodes yet: add one with \"autoctl create postgres\".\n", printable(f.Name))
 		return
@@ -96,6 +99,17 @@ func writeFormation(w io.Writer, f monitorapi.FormationState) {
 	}
 }
 
+// quotedNames writes names in a row: one that a reader might take for several is quoted.
+func quotedNames(names []string) string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		if out[i] = printable(n); strings.ContainsAny(n, ", ") {
+			out[i] = strconv.Quote(n)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
 func sortedNodes(g monitorapi.GroupState) []monitorapi.NodeState {
 	nodes := slices.Clone(g.Nodes)
 	slices.SortFunc(nodes, func(a, b monitorapi.NodeState) int { return cmp.Compare(a.NodeID, b.NodeID) })
@@ -106,6 +120,9 @@ func sortedNodes(g monitorapi.GroupState) []monitorapi.NodeState {
 func nodeNotes(n monitorapi.NodeState) []string {
 	var notes []string
 	name := printable(n.Name)
+	if n.Cluster != "" {
+		notes = append(notes, fmt.Sprintf("%s: read replica, Citus cluster %s", name, printable(n.Cluster)))
+	}
 	if n.Activity != nil {
 		notes = append(notes, fmt.Sprintf("%s: %s", name, activityText(*n.Activity)))
 	}

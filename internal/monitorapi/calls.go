@@ -64,6 +64,16 @@ func (c *Client) DropFormation(ctx context.Context, name string) error {
 	return c.call(ctx, nil, "drop_formation", name)
 }
 
+// CreateDatabase adds a database to a Citus formation, whose nodes make it; one that it has already is [CodeConflict].
+func (c *Client) CreateDatabase(ctx context.Context, formation, database string) error {
+	return c.call(ctx, nil, "create_database", formation, database)
+}
+
+// DropDatabase takes a database out of a formation and leaves it where it is; the first one is [CodeRefused].
+func (c *Client) DropDatabase(ctx context.Context, formation, database string) error {
+	return c.call(ctx, nil, "drop_database", formation, database)
+}
+
 // Formations lists the formations by name.
 func (c *Client) Formations(ctx context.Context) ([]Formation, error) {
 	var out []Formation

@@ -37,6 +37,10 @@ type Registration struct {
 	NodeID fsm.NodeID `json:"node_id"`
 	// Database is the formation's database; empty takes the formation's.
 	Database string `json:"database"`
+	// Cluster is the Citus cluster name of a read replica, which never serves; empty for all other nodes. It never changes.
+	Cluster string `json:"cluster"`
+	// ProxyPort is where a connection pooler on the node's host takes what other nodes of a Citus formation send to the node while it serves; 0 for none.
+	ProxyPort int `json:"proxy_port"`
 	// Memory is handed to a replacement monitor, which continues the group, the ids, the epoch and the record from it (S9).
 	Memory *fsm.Memory `json:"memory,omitempty"`
 }
@@ -123,6 +127,7 @@ type FormationState struct {
 	Name       string       `json:"name"`
 	Kind       fsm.Kind     `json:"kind"`
 	Database   string       `json:"database"`
+	Databases  []string     `json:"databases,omitempty"` // of a Citus formation, beside Database
 	NumberSync int          `json:"number_sync_standbys"`
 	Paused     bool         `json:"paused"`
 	Groups     []GroupState `json:"groups"`
@@ -176,9 +181,12 @@ type NodeState struct {
 	Timeline fsm.Timeline `json:"timeline"`
 	LSN      fsm.LSN      `json:"lsn"`
 	// Connection is "read-write", "read-only" or "none".
-	Connection  string           `json:"connection"`
-	Priority    int              `json:"candidate_priority"`
-	Quorum      bool             `json:"replication_quorum"`
+	Connection string `json:"connection"`
+	Priority   int    `json:"candidate_priority"`
+	Quorum     bool   `json:"replication_quorum"`
+	// ProxyPort is that of the node's connection pooler, 0 for none; Cluster the Citus cluster name of a read replica.
+	ProxyPort   int              `json:"proxy_port"`
+	Cluster     string           `json:"citus_cluster"`
 	Server      fsm.ServerStatus `json:"server"`
 	Open        bool             `json:"open"`
 	Maintenance bool             `json:"maintenance"`
@@ -245,6 +253,8 @@ type Topology struct {
 	Formation string   `json:"formation"`
 	Kind      fsm.Kind `json:"kind"`
 	Database  string   `json:"database"`
+	// Databases are those beside Database, in order of their names.
+	Databases []string `json:"databases,omitempty"`
 	// Epoch grows with each change of any place.
 	Epoch  uint64  `json:"epoch"`
 	Groups []Place `json:"groups"` // in order of their numbers; a group that the monitor cannot vouch for is left out
@@ -261,7 +271,20 @@ type Place struct {
 	Name        string     `json:"name"`
 	Host        string     `json:"host"`
 	Port        int        `json:"port"`
+	// ProxyPort is that of the connection pooler on the node's host; 0 for none.
+	ProxyPort int `json:"proxy_port"`
+	// Replicas are the group's read replicas that have been in step once; nil for a group that has never had any.
+	Replicas []Replica `json:"replicas"`
 	// Open says that the node serves and admits clients, as far as the monitor has heard; Gone, that the group's last node was dropped.
 	Open bool `json:"open"`
 	Gone bool `json:"gone"`
+}
+
+// Replica is a read replica that Citus is to know of.
+type Replica struct {
+	NodeID  fsm.NodeID `json:"node_id"`
+	Name    string     `json:"name"`
+	Host    string     `json:"host"`
+	Port    int        `json:"port"`
+	Cluster string     `json:"cluster"`
 }

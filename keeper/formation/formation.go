@@ -2,6 +2,8 @@ package formation
 
 import (
 	"context"
+	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -31,6 +33,8 @@ type Parts struct {
 	Position func(context.Context) fsm.LSN
 	Own      func() citus.Address
 	Tell     func()
+	// Ensure makes a further database of the formation on this node's server, which serves, with the extension. It writes nothing when all is there.
+	Ensure func(ctx context.Context, database string) error
 	// Client carries topologies to the servers.
 	Client *metadata.Client
 	Log    zerolog.Logger
@@ -43,12 +47,13 @@ type Keeper struct {
 	news   chan struct{} // for push: the topology changed, or may have
 	work   chan struct{} // for reconcile
 	turn   chan struct{} // for handOver
+	listed chan struct{} // for prepare
 
 	mu       sync.Mutex // guards what follows
 	topology monitorapi.Topology
 	fetched  bool
-	last     metadata.Report // what the newest call found
-	pushed   citus.Epoch     // the place of the own group that everybody was told
+	changed  time.Time   // when the topology changed
+	pushed   citus.Epoch // the place of the own group that everybody was told
 	hand     holding
 }
 
@@ -63,7 +68,7 @@ const fetchTimeout = 3 * time.Second
 
 // New returns a keeper that [Keeper.Run] starts.
 func New(p Parts) *Keeper {
-	return &Keeper{Parts: p, obeyed: make(chan struct{}, 1), news: make(chan struct{}, 1), work: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+	return &Keeper{Parts: p, obeyed: make(chan struct{}, 1), news: make(chan struct{}, 1), work: make(chan struct{}, 1), turn: make(chan struct{}, 1), listed: make(chan struct{}, 1)}
 }
 
 // Obeyed tells of a new goal. It does not block.
@@ -80,6 +85,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	g.Go(func() error { return k.announce(ctx) })
 	g.Go(func() error { return k.reconcile(ctx) })
 	g.Go(func() error { return k.handOver(ctx) })
+	g.Go(func() error { return k.prepare(ctx) })
 	return g.Wait()
 }
 
@@ -164,25 +170,19 @@ func (k *Keeper) fetch(ctx context.Context, m Monitor, formation string) {
 	k.mu.Lock()
 	changed := !k.fetched || !same(k.topology, t)
 	k.topology, k.fetched = t, true
+	if changed {
+		k.changed = time.Now()
+	}
 	k.mu.Unlock()
 	if changed {
 		k.Log.Debug().Uint64("epoch", t.Epoch).Int("groups", len(t.Groups)).Msg("topology")
 		signal(k.news)
 		signal(k.work)
+		signal(k.listed)
 	}
 }
 
-func same(a, b monitorapi.Topology) bool {
-	if a.Epoch != b.Epoch || a.Database != b.Database || len(a.Groups) != len(b.Groups) {
-		return false
-	}
-	for i := range a.Groups {
-		if a.Groups[i] != b.Groups[i] {
-			return false
-		}
-	}
-	return true
-}
+func same(a, b monitorapi.Topology) bool { return reflect.DeepEqual(a, b) }
 
 // desired is the topology as package citus takes it. What this node knows better than the monitor is that its own server is open.
 func (k *Keeper) desired(ctx context.Context) (t citus.Topology, own citus.Epoch, ok bool) {
@@ -198,6 +198,15 @@ func (k *Keeper) desired(ctx context.Context) (t citus.Topology, own citus.Epoch
 		g := citus.Group{
 			Number: p.Group, Epoch: citus.Epoch{Incarnation: p.Incarnation, Number: p.Epoch},
 			Primary: citus.Address{Host: p.Host, Port: p.Port}, Serving: p.Open, SystemID: uint64(p.SystemID), Dropped: p.Gone,
+		}
+		if p.ProxyPort != 0 && !p.Gone {
+			g.PoolInfo = fmt.Sprintf("host=%s port=%d", p.Host, p.ProxyPort)
+		}
+		if p.Replicas != nil {
+			g.Secondaries = []citus.Secondary{} // none is a wish, too
+		}
+		for _, r := range p.Replicas {
+			g.Secondaries = append(g.Secondaries, citus.Secondary{Address: citus.Address{Host: r.Host, Port: r.Port}, Cluster: r.Cluster})
 		}
 		if p.Group == goal.Group && p.NodeID == goal.Node && serves {
 			g.Serving, own, ok = true, g.Epoch, true
@@ -223,13 +232,13 @@ func (k *Keeper) announce(ctx context.Context) error {
 			nap(ctx, shortPace, k.news)
 			continue
 		}
-		r := k.redirect(ctx, t, goal.Group)
-		k.note(r)
-		if !told && k.everywhere(r, t, goal.Group) {
+		found := k.redirect(ctx, t, goal.Group)
+		k.note(found)
+		if !told && k.spread(found, goal.Group) {
 			k.mu.Lock()
 			k.pushed = own
 			k.mu.Unlock()
-			k.note(k.Client.Recover(ctx, t))
+			k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Recover(ctx, t) }))
 			signal(k.work)
 		}
 		if goal.Group == citus.Coordinator {
@@ -267,11 +276,9 @@ func (k *Keeper) reconcile(ctx context.Context) error {
 		t, _, serving := k.desired(ctx)
 		pace := calmPace
 		if serving && k.Goal().Group == citus.Coordinator {
-			r := k.Client.Reconcile(ctx, t)
-			k.note(r)
-			if unfinished(r) {
-				pace = shortPace
-			}
+			found := everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Reconcile(ctx, t) })
+			k.note(found)
+			pace = k.pace(found)
 		} else if k.Goal().Group == citus.Coordinator {
 			pace = shortPace
 		}
@@ -289,38 +296,41 @@ func unfinished(r metadata.Report) bool {
 	return len(r.Nodes) == 0
 }
 
-// note remembers what a call found, and logs what it did.
-func (k *Keeper) note(r metadata.Report) {
-	k.mu.Lock()
-	k.last = r
-	k.mu.Unlock()
+// note logs what a call did.
+func (k *Keeper) note(found []Database) {
+	for _, d := range found {
+		k.noteIn(d.Topology.Database, d.Report)
+	}
+}
+
+func (k *Keeper) noteIn(database string, r metadata.Report) {
 	for _, n := range r.Nodes {
 		for _, s := range n.Done {
-			k.Log.Info().Int("on_group", n.Group).Stringer("on", n.At).Str("step", string(s.Kind)).Int("group", s.Group).Stringer("address", s.Address).
+			k.Log.Info().Str("database", database).Int("on_group", n.Group).Stringer("on", n.At).Str("step", string(s.Kind)).Int("group", s.Group).Stringer("address", s.Address).
 				Stringer("epoch", s.Epoch).Msg("metadata changed")
 		}
 		if n.Recovered > 0 {
-			k.Log.Info().Int("on_group", n.Group).Stringer("on", n.At).Int("transactions", n.Recovered).Msg("prepared transactions resolved")
+			k.Log.Info().Str("database", database).Int("on_group", n.Group).Stringer("on", n.At).Int("transactions", n.Recovered).Msg("prepared transactions resolved")
 		}
 	}
 }
 
-// Survey looks at the metadata of all nodes and changes nothing.
-func (k *Keeper) Survey(ctx context.Context) (citus.Topology, metadata.Report, bool) {
+// Survey looks at the metadata of all nodes, in every database, and changes nothing. It returns nothing before the monitor has told of the formation.
+func (k *Keeper) Survey(ctx context.Context) []Database {
 	t, _, _ := k.desired(ctx)
 	if len(t.Groups) == 0 {
-		return t, metadata.Report{}, false
+		return nil
 	}
-	return t, k.Client.Survey(ctx, t), true
+	return everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Survey(ctx, t) })
 }
 
-// Activate reconciles now, from whatever node of the formation.
-func (k *Keeper) Activate(ctx context.Context) (citus.Topology, metadata.Report, bool) {
+// Activate reconciles now, from whatever node of the formation. It returns nothing before the monitor has told of the formation.
+func (k *Keeper) Activate(ctx context.Context) []Database {
 	t, _, _ := k.desired(ctx)
 	if len(t.Groups) == 0 {
-		return t, metadata.Report{}, false
+		return nil
 	}
-	r := k.Client.Reconcile(ctx, t)
-	k.note(r)
-	return t, r, true
+	found := everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Reconcile(ctx, t) })
+	k.note(found)
+	return found
 }

@@ -10,13 +10,14 @@ import (
 	"github.com/autoctl/autoctl/fsm"
 )
 
-// holding is what this node has in hand of a hand-over to it.
+// holding is what this node has in hand of a hand-over to it, or of a failover that may make it its group's primary.
 type holding struct {
-	id     uint64 // [fsm.Goal.Hold]
-	held   *metadata.Held
+	id     uint64 // [fsm.Goal.Hold]; 0 of a failover
+	held   *heldAll
 	level  bool // this node has all that the old primary had when the hold was complete
 	routed bool
 	failed string
+	caught bool // the writes have been held in this failover
 }
 
 // Supplement adds to a report what this node has in hand of a hand-over.
@@ -34,8 +35,8 @@ func (k *Keeper) Supplement(r *fsm.Report) {
 	}
 }
 
-// handOver follows the hold that the goal asks for: it holds the group's writes while this node prepares its promotion, sends them here once it serves, and lets them go
-// where they were when the hand-over is given up.
+// handOver follows the goal: it holds the group's writes while this node prepares its promotion, or votes since the primary is gone; it sends them here once it serves, and
+// lets them go where they were when nothing came of it.
 func (k *Keeper) handOver(ctx context.Context) error {
 	defer func() { k.letGo(context.WithoutCancel(ctx)) }()
 	for ctx.Err() == nil {
@@ -43,23 +44,65 @@ func (k *Keeper) handOver(ctx context.Context) error {
 		k.mu.Lock()
 		hand := k.hand
 		k.mu.Unlock()
-		switch {
-		case goal.Hold == 0 && (hand.held == nil || !goal.State.Serves()), hand.id != goal.Hold && goal.Hold != 0:
+		switch hand.next(goal) {
+		case turnAnew:
 			k.letGo(ctx)
-			k.mu.Lock()
-			k.hand = holding{id: goal.Hold}
-			k.mu.Unlock()
-			if goal.Hold == 0 {
-				nap(ctx, time.Minute, k.turn)
-			}
-			continue
-		case goal.State == fsm.StatePreparePromotion && goal.Upstream != nil && hand.held == nil && hand.failed == "":
+			k.set(func(h *holding) { *h = holding{id: goal.Hold} })
+		case turnHold:
 			k.hold(ctx, goal)
-			continue
+		case turnCatch:
+			k.catch(ctx, goal)
+		case turnWait:
+			nap(ctx, shortPace, k.turn)
 		}
-		nap(ctx, shortPace, k.turn)
 	}
 	return nil
+}
+
+// turn is what is to be done about the writes next.
+type turn int
+
+const (
+	turnWait  turn = iota
+	turnAnew       // what is in hand is over
+	turnHold       // hold for a planned hand-over
+	turnCatch      // hold for a failover
+)
+
+func (h holding) next(goal fsm.Goal) turn {
+	if goal.Hold != 0 || h.id != 0 {
+		switch {
+		case h.id != goal.Hold && (goal.Hold != 0 || h.held == nil || !goal.State.Serves()):
+			return turnAnew
+		case goal.State == fsm.StatePreparePromotion && goal.Upstream != nil && h.held == nil && h.failed == "":
+			return turnHold
+		}
+		return turnWait
+	}
+	switch {
+	case goal.State == fsm.StateReportLSN && !h.caught:
+		return turnCatch
+	case goal.State == fsm.StateReportLSN, goal.State == fsm.StateFastForward, goal.State.Serves() && h.held != nil:
+		return turnWait
+	case h.held != nil, h.caught:
+		return turnAnew
+	}
+	return turnWait
+}
+
+// catch holds the group's writes on the other nodes while this one votes: its primary is gone, and who writes to the group is to wait for its successor rather than to fail.
+// The promotion does not wait for that. Should nobody be elected in time, the hold ends by itself, once in an election.
+func (k *Keeper) catch(ctx context.Context, goal fsm.Goal) {
+	t, _, _ := k.desired(ctx)
+	g := t.Group(goal.Group)
+	if g == nil || g.Dropped || g.Primary.IsZero() || g.Primary == k.Own() {
+		k.set(func(h *holding) { h.caught = true })
+		return
+	}
+	g.Hold = &citus.Hold{ID: goal.Stamp.String(), To: k.Own()}
+	held := k.catchAll(ctx, t, goal.Group)
+	k.set(func(h *holding) { h.held, h.caught = held, true })
+	k.Log.Info().Msg("the group's writes are held while a successor of its primary is elected")
 }
 
 // hold holds the writes, and then waits until this node has what the old primary had.
@@ -92,15 +135,15 @@ func (k *Keeper) hold(ctx context.Context, goal fsm.Goal) {
 	k.Tell()
 }
 
-func (k *Keeper) take(ctx context.Context, goal fsm.Goal) (*metadata.Held, error) {
+func (k *Keeper) take(ctx context.Context, goal fsm.Goal) (*heldAll, error) {
 	t, _, _ := k.desired(ctx)
 	g := t.Group(goal.Group)
 	if g == nil {
 		return nil, fmt.Errorf("hold group %d: the monitor has not told where it is served", goal.Group)
 	}
 	g.Primary, g.Serving = citus.Address{Host: goal.Upstream.Host, Port: goal.Upstream.Port}, true
-	g.Hold = &citus.Hold{ID: fmt.Sprintf("%d.%d", goal.Epoch, goal.Hold), To: k.Own(), Planned: true}
-	return k.Client.Hold(ctx, t, goal.Group)
+	g.Hold = &citus.Hold{ID: fmt.Sprintf("%d.%d", goal.Epoch, goal.Hold), To: k.Own(), Planned: true, GraceMS: goal.Settings.CitusGraceMS}
+	return k.holdAll(ctx, t, goal.Group)
 }
 
 // level waits until this node has what the old primary has written up to now.
@@ -134,24 +177,44 @@ func (k *Keeper) level(ctx context.Context, goal fsm.Goal) error {
 // levelPatience is how long a standby in step may take to have what its primary has written.
 const levelPatience = 3 * time.Second
 
-// redirect sends the held writes to this node, which serves: everybody is told in the transactions that hold. Without a hold everybody is told all the same.
-func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) metadata.Report {
+// redirect sends the held writes to this node, which serves: everybody is told in the transactions that hold, in every database. Without a hold everybody is told all the
+// same.
+func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) []Database {
 	k.mu.Lock()
 	held := k.hand.held
+	k.hand.held = nil
 	k.mu.Unlock()
-	var r metadata.Report
-	if held != nil && !held.Over() {
-		r = held.Commit(ctx, t)
-		k.set(func(h *holding) { h.held = nil })
+	committed := make(chan struct{})
+	if held != nil {
+		go func() { // a server that hangs keeps the old primary's end waiting no longer than it must
+			if held.settle(committed) {
+				k.routed()
+			}
+		}()
 	}
-	if !k.everywhere(r, t, group) {
-		r = k.Client.Push(ctx, t)
+	found := everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report {
+		var r metadata.Report
+		if h := held.in(t.Database); h != nil && !h.Over() {
+			r = h.Commit(ctx, t)
+		}
+		if !k.everywhere(r, t, group) {
+			r = k.Client.Push(ctx, t)
+		}
+		return r
+	})
+	close(committed)
+	k.routed()
+	return found
+}
+
+// routed has the monitor told that the group's statements go to this node, where it waits for that.
+func (k *Keeper) routed() {
+	id := k.Goal().Hold
+	if id == 0 {
+		return
 	}
-	if k.Goal().Hold != 0 {
-		k.set(func(h *holding) { h.id, h.routed = k.Goal().Hold, true })
-		k.Tell()
-	}
-	return r
+	k.set(func(h *holding) { h.id, h.routed = id, true })
+	k.Tell()
 }
 
 func (k *Keeper) letGo(ctx context.Context) {

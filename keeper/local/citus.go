@@ -48,6 +48,10 @@ func (n *Node) citusParams(p, user conf.Params) error {
 	p["citus.metadata_sync_interval"], p["citus.metadata_sync_retry_interval"] = "2000ms", "1000ms"
 	p["citus.recover_2pc_interval"] = "10s"
 	p["citus.enable_statistics_collection"] = "off"
+	p["citus.use_secondary_nodes"], p["citus.cluster_name"] = "never", "default"
+	if n.config().Cluster != "" {
+		p["citus.use_secondary_nodes"], p["citus.cluster_name"] = "always", n.config().Cluster
+	}
 	return nil
 }
 
@@ -85,7 +89,7 @@ func (n *Node) between() conninfo.Params {
 	return p
 }
 
-// fellowRules admit the nodes of the formation to its database, in whatever role a query runs: any node of a Citus formation sends queries to any other, and to
+// fellowRules admit the nodes of the formation to its databases, in whatever role a query runs: any node of a Citus formation sends queries to any other, and to
 // itself by its own name.
 func (n *Node) fellowRules(f fsm.Files) []hba.Rule {
 	if !n.config().Citus || f.Database == "" {
@@ -99,13 +103,14 @@ func (n *Node) fellowRules(f fsm.Files) []hba.Rule {
 		hosts = append(hosts, p.Host)
 	}
 	slices.Sort(hosts)
+	databases := append([]string{f.Database}, f.Databases...)
 	var rules []hba.Rule
 	for _, host := range slices.Compact(hosts) {
 		if host == "" {
 			continue
 		}
 		for _, address := range n.peerAddresses(host) {
-			r := n.host([]string{f.Database}, []string{hba.All}, address)
+			r := n.host(databases, []string{hba.All}, address)
 			if r.Method == "cert" {
 				r.Options = []hba.Option{{Name: "map", Value: identMap}}
 			}
@@ -115,12 +120,30 @@ func (n *Node) fellowRules(f fsm.Files) []hba.Rule {
 	return rules
 }
 
-// ensureCitus makes the extension in the formation's database, on a server that has loaded it, and lets the nodes know each other's password.
-func (n *Node) ensureCitus(ctx context.Context, goal fsm.Goal) error {
-	if !n.config().Citus || goal.Database == "" {
+// EnsureDatabase makes a further database of the formation, with the extension, on a server that serves. It writes nothing when all is there.
+func (n *Node) EnsureDatabase(ctx context.Context, database string) error {
+	ctx, cancel := context.WithTimeout(ctx, rolesTimeout)
+	defer cancel()
+	c, err := n.dial(ctx, "autoctl_roles")
+	if err != nil {
+		return err
+	}
+	defer closeConn(ctx, c)
+	if err := n.ensureDatabase(ctx, c, database); err != nil {
+		return fmt.Errorf("create database %q: %w", database, err)
+	}
+	if err := n.ensureCitus(ctx, database); err != nil {
+		return fmt.Errorf("create extension citus in database %q: %w", database, err)
+	}
+	return nil
+}
+
+// ensureCitus makes the extension in a database of the formation, on a server that has loaded it, and lets the nodes know each other's password.
+func (n *Node) ensureCitus(ctx context.Context, database string) error {
+	if !n.config().Citus || database == "" {
 		return nil
 	}
-	c, err := n.dialTo(ctx, "autoctl_roles", goal.Database)
+	c, err := n.dialTo(ctx, "autoctl_roles", database)
 	if err != nil {
 		return err
 	}

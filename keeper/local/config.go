@@ -54,6 +54,8 @@ type Config struct {
 	// Citus says that the node belongs to a Citus formation; Host is then the name under which the others, and its own Citus, reach it.
 	Citus bool
 	Host  string
+	// Cluster is the Citus cluster name of a read replica, whose queries read from the read replicas of that cluster; empty for all other nodes.
+	Cluster string
 
 	// BackupRate limits base backups, as pg_basebackup writes it; empty for no limit.
 	BackupRate string

@@ -37,10 +37,11 @@ create or replace function autoctl.note_served(f text, g integer) returns void
 language sql as $$
   update autoctl.grp x set served_by = 0, served_version = greatest(x.served_version + 1, x.seq)
   where x.formation = f and x.number = g and x.served_by <> 0 and not exists (select from autoctl.node n where n.formation = f and n.grp = g);
-  update autoctl.grp x set served_by = n.id, served_host = n.host, served_port = n.port, served_version = greatest(x.served_version + 1, x.seq)
+  update autoctl.grp x set served_by = n.id, served_host = n.host, served_port = n.port, served_proxy = n.proxy_port,
+    served_version = greatest(x.served_version + 1, x.seq)
   from autoctl.node n
   where x.formation = f and x.number = g and n.id = (x.record->-1->'primary'->>'node')::bigint and n.formation = f
-    and (x.served_by, x.served_host, x.served_port) is distinct from (n.id, n.host, n.port)
+    and (x.served_by, x.served_host, x.served_port, x.served_proxy) is distinct from (n.id, n.host, n.port, n.proxy_port)
 $$;
 
 -- wake_fellows looks at all groups of a Citus formation: each admits the nodes of the others.
@@ -79,6 +80,12 @@ begin -- of the languages, the one that keeps plans
       from jsonb_array_elements(case jsonb_typeof(r->'standbys') when 'array' then r->'standbys' else '[]' end) e));
 end $$;
 
+-- more_databases lists the databases of a formation beside its first one.
+create or replace function autoctl.more_databases(f text) returns jsonb
+language sql stable as $$
+  select jsonb_agg(d.name order by d.name collate "C") from autoctl.formation_database d where d.formation = f
+$$;
+
 -- group_snapshot is a group as fsm.Group reads it, beats added and the monitor's own views left out. Called after the group's row
 -- was locked, each part is read as it is then.
 create or replace function autoctl.group_snapshot(f text, g integer) returns jsonb
@@ -89,6 +96,7 @@ begin -- of the languages, the one that keeps plans
     'incarnation', grp.incarnation, 'epoch', grp.epoch, 'seq', grp.seq, 'record', grp.record, 'orders', grp.orders,
     'number_sync', grp.number_sync, 'paused', fo.paused, 'unproven', grp.unproven, 'election', grp.election,
     'unplanned', grp.unplanned, 'life', grp.life, 'settings', (select settings from autoctl.settings),
+    'databases', autoctl.more_databases(fo.name),
     'founded', fo.kind = 'citus' and exists (select from autoctl.node n where n.formation = grp.formation and n.grp = 0),
     'fellows', case when fo.kind = 'citus' then (
       select jsonb_agg(jsonb_build_object('node', n.id, 'group', n.grp, 'host', n.host, 'port', n.port) order by n.id)
@@ -96,7 +104,7 @@ begin -- of the languages, the one that keeps plans
     'nodes', coalesce((
       select jsonb_agg(jsonb_build_object(
         'id', n.id, 'name', n.name, 'host', n.host, 'port', n.port, 'token', n.token, 'priority', n.priority,
-        'quorum', n.quorum, 'has_data', n.has_data, 'maintenance', n.maintenance, 'dropping', n.dropping,
+        'quorum', n.quorum, 'cluster', n.cluster, 'has_data', n.has_data, 'maintenance', n.maintenance, 'dropping', n.dropping,
         'forced', n.forced, 'leaving', n.leaving, 'stopped', n.stopped, 'min_generation', n.min_generation, 'returns', n.returns, 'hold_until', n.hold_until,
         'goal', coalesce(n.goal, jsonb_build_object('state', 'init')), 'untold', n.goal is distinct from n.told,
         'report', r.report, 'beats', coalesce(r.beats, 0), 'heard', -1, 'probed', -1, 'up', 0) order by n.id)

@@ -44,6 +44,10 @@ begin
   if old.material is distinct from news then
     perform autoctl.wake(n.formation, n.grp);
   end if;
+  if n.cluster <> '' and not n.followed and state = 'secondary' then
+    update autoctl.node x set followed = true where x.id = n.id;
+    perform autoctl.announce(n, state, 'replica', 'it follows: readers may be sent to it');
+  end if;
   perform autoctl.note_milestones(n, old.report, report);
   if before is distinct from state then
     insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned, stamp)
@@ -92,6 +96,12 @@ begin
   end if;
   if (r->>'priority')::integer not between 0 and 100 then
     perform autoctl.fail('AC004', format('candidate priority %s is not between 0 and 100', r->>'priority'));
+  end if;
+  if coalesce((r->>'proxy_port')::integer, 0) not between 0 and 65535 then
+    perform autoctl.fail('AC004', format('proxy port %s is out of range', r->>'proxy_port'));
+  end if;
+  if octet_length(r->>'cluster') > 63 or r->>'cluster' ~ '[[:cntrl:]]' or r->>'cluster' = 'default' then
+    perform autoctl.fail('AC004', format('Citus cluster %L is the primaries'' own, longer than 63 bytes, or holds control characters', r->>'cluster'));
   end if;
 end $$;
 
@@ -196,6 +206,9 @@ begin
     update autoctl.formation set
       paused = coalesce((goal->'wishes'->>'paused')::boolean, paused)
     where name = g.formation;
+    insert into autoctl.formation_database (formation, name)
+      select g.formation, x from jsonb_array_elements_text(case jsonb_typeof(goal->'databases') when 'array' then goal->'databases' else '[]' end) x
+      on conflict do nothing;
     update autoctl.grp set number_sync = coalesce((goal->'wishes'->>'number_sync')::integer, number_sync)
     where formation = g.formation and number = g.number;
     update autoctl.settings set settings = settings || (goal->'settings') where not chosen and jsonb_typeof(goal->'settings') = 'object';
@@ -224,7 +237,16 @@ declare
 begin
   if f.kind = 'citus' and wanted < 0 then
     -- The caller holds the lock of the formation: a group is filled to two nodes, then the next one is opened.
-    select min(x.grp) into wanted from (select grp from autoctl.node where formation = f.name and grp > 0 group by grp having count(*) = 1) x;
+    if coalesce(r->>'cluster', '') <> '' then -- a read replica goes where its cluster has none yet
+      select min(x.grp) into wanted from autoctl.node x where x.formation = f.name and x.grp > 0 and x.cluster = ''
+        and not exists (select from autoctl.node o where o.formation = f.name and o.grp = x.grp and o.cluster = r->>'cluster');
+      if wanted is null then
+        perform autoctl.fail('AC002', format('formation %L has no worker group without a read replica of Citus cluster %L', f.name, r->>'cluster'),
+          'create the group''s first worker, or name a group with --group');
+      end if;
+    else
+      select min(x.grp) into wanted from (select grp from autoctl.node where formation = f.name and grp > 0 and cluster = '' group by grp having count(*) = 1) x;
+    end if;
     if wanted is null then
       select coalesce(max(number), 0) + 1 into wanted from autoctl.grp where formation = f.name;
     end if;
@@ -232,6 +254,15 @@ begin
     perform autoctl.fail('AC004', format('a pgsql formation has group 0 only, not %s', wanted));
   end if;
   wanted := greatest(wanted, 0);
+  if coalesce(r->>'cluster', '') <> '' then
+    if f.kind <> 'citus' then
+      perform autoctl.fail('AC004', format('formation %L is no Citus formation, and has no read replicas that Citus knows', f.name));
+    elsif not exists (select from autoctl.node n where n.formation = f.name and n.grp = wanted and n.cluster = '')
+        and coalesce((r->'memory'->'goal'->>'seq')::bigint, 0) = 0 then
+      perform autoctl.fail('AC002', format('group %s of formation %L has no node yet that a read replica could follow', wanted, f.name),
+        'create the group''s first node; with --run the replica waits for it');
+    end if;
+  end if;
   insert into autoctl.grp (formation, number, incarnation, number_sync)
     select f.name, wanted, m.incarnation, f.number_sync from autoctl.monitor m on conflict do nothing;
   select * into g from autoctl.grp where formation = f.name and number = wanted for update;
@@ -265,7 +296,12 @@ begin
       perform autoctl.fail('AC005', format('node %s (%s) is being dropped', n.id, n.name), 'wait until it is gone, then create it anew');
     end if;
     perform from autoctl.grp where formation = n.formation and number = n.grp for update;
+    if request ? 'cluster' and request->>'cluster' <> n.cluster then
+      perform autoctl.fail('AC003', format('node %s (%s) %s', n.id, n.name, case n.cluster when '' then 'is no read replica' else format('is a read replica of Citus cluster %L', n.cluster) end),
+        'a node stays what it was created as: drop it and create it anew');
+    end if;
     update autoctl.node set host = request->>'host', port = (request->>'port')::integer, name = coalesce(nullif(chosen, ''), name),
+      proxy_port = coalesce((request->>'proxy_port')::integer, proxy_port),
       has_data = case when goal is null then (request->>'has_data')::boolean else has_data end
     where id = n.id returning * into n;
     perform autoctl.note_served(n.formation, n.grp);
@@ -283,12 +319,16 @@ begin
     new_id := nextval('autoctl.node_id');
   end if;
   delete from autoctl.departed where id = new_id;
-  insert into autoctl.node (id, formation, grp, name, host, port, token, priority, quorum, has_data, goal, told)
+  insert into autoctl.node (id, formation, grp, name, host, port, proxy_port, cluster, token, priority, quorum, has_data, goal, told)
   values (new_id, f.name, g.number, coalesce(nullif(chosen, ''), 'node_' || new_id), request->>'host', (request->>'port')::integer,
-    request->>'token', coalesce((memory->'goal'->'wishes'->>'priority')::integer, (request->>'priority')::integer),
+    coalesce((request->>'proxy_port')::integer, 0), coalesce(request->>'cluster', ''), request->>'token', coalesce((memory->'goal'->'wishes'->>'priority')::integer, (request->>'priority')::integer),
     coalesce((memory->'goal'->'wishes'->>'quorum')::boolean, (request->>'quorum')::boolean), (request->>'has_data')::boolean,
     case when (memory->'goal'->>'seq')::bigint > 0 then memory->'goal' end, case when (memory->'goal'->>'seq')::bigint > 0 then memory->'goal' end)
   returning * into n;
+  if n.cluster <> '' then
+    update autoctl.node set priority = 0, quorum = false where id = n.id;
+    update autoctl.grp set replicas = true where formation = n.formation and number = n.grp;
+  end if;
   insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned)
   values (n.formation, n.grp, n.id, n.name, 'registered', 'register', format('registered at %s:%s', n.host, n.port), 'init', 'init');
   perform autoctl.announce(n, 'init', 'registered', '');

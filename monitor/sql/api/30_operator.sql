@@ -82,6 +82,70 @@ begin
   return null;
 end $$;
 
+-- create_database adds a database to a Citus formation; its nodes make it. drop_database takes one out of the formation, and leaves it where it is.
+create or replace function autoctl.create_database(protocol integer, f text, database text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  fo autoctl.formation;
+begin
+  perform autoctl.check_protocol(protocol);
+  select * into fo from autoctl.formation where name = f for update;
+  if not found then
+    perform autoctl.fail('AC002', format('the monitor knows no formation %L', f), 'list them: autoctl show state');
+  elsif fo.kind <> 'citus' then
+    perform autoctl.fail('AC005', format('formation %L is of kind %s, whose databases are made with CREATE DATABASE', f, fo.kind));
+  elsif coalesce(database, '') = '' or octet_length(database) > 63 or database ~ '[[:cntrl:]]' then
+    perform autoctl.fail('AC004', format('database name %L is empty, longer than 63 bytes, or holds control characters', database));
+  elsif database in ('template0', 'template1', 'all', 'replication') then
+    perform autoctl.fail('AC004', format('%s is a template, or has a meaning of its own in pg_hba.conf', database), 'choose another name');
+  elsif database = fo.database then
+    perform autoctl.fail('AC003', format('%L is the first database of formation %L', database, f));
+  end if;
+  insert into autoctl.formation_database (formation, name) values (f, database) on conflict do nothing;
+  if not found then
+    perform autoctl.fail('AC003', format('formation %L has database %L already', f, database), 'autoctl show citus tells how far its nodes are with it');
+  end if;
+  perform autoctl.note_database(f, database, 'is a database of the formation');
+  return null;
+end $$;
+
+create or replace function autoctl.drop_database(protocol integer, f text, database text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  fo autoctl.formation;
+begin
+  perform autoctl.check_protocol(protocol);
+  select * into fo from autoctl.formation where name = f for update;
+  if not found then
+    perform autoctl.fail('AC002', format('the monitor knows no formation %L', f), 'list them: autoctl show state');
+  elsif database = fo.database then
+    perform autoctl.fail('AC005', format('%L is the first database of formation %L, which cannot do without it', database, f), 'autoctl drop formation');
+  end if;
+  delete from autoctl.formation_database d where d.formation = f and d.name = database;
+  if not found then
+    perform autoctl.fail('AC002', format('formation %L has no database %L', f, database), 'list them: autoctl show state --output json');
+  end if;
+  perform autoctl.note_database(f, database, 'is no database of the formation any more');
+  return null;
+end $$;
+
+create or replace function autoctl.note_database(f text, database text, news text) returns void
+language plpgsql as $$
+declare
+  n autoctl.node;
+begin
+  insert into autoctl.event (formation, grp, kind, rule, reason)
+  select f, g.number, 'database', 'operator', format('%L %s', database, news) from autoctl.grp g where g.formation = f and g.number = 0;
+  n.id := 0;
+  n.formation := f;
+  n.grp := 0;
+  n.name := '';
+  n.host := '';
+  n.port := 0;
+  perform autoctl.announce(n, '', 'database', format('%L %s', database, news));
+  perform autoctl.wake_formation(f);
+end $$;
+
 create or replace function autoctl.drop_formation(protocol integer, f text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

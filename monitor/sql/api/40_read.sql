@@ -14,7 +14,7 @@ language sql stable as $$
       when (r.report->'server'->>'recovery')::boolean then 'read-only'
       when (r.report->>'open')::boolean then 'read-write'
       else 'none' end,
-    'candidate_priority', n.priority, 'replication_quorum', n.quorum,
+    'candidate_priority', n.priority, 'replication_quorum', n.quorum, 'proxy_port', n.proxy_port, 'citus_cluster', n.cluster,
     'server', coalesce(r.report->'server'->>'status', ''), 'open', coalesce((r.report->>'open')::boolean, false),
     'maintenance', n.maintenance, 'dropping', n.dropping,
     'report_age_ms', coalesce((extract(epoch from clock_timestamp() - r.received) * 1000)::bigint, -1),
@@ -50,7 +50,7 @@ begin
       'decider_age_ms', coalesce((select (extract(epoch from clock_timestamp() - p.at) * 1000)::bigint from autoctl.pulse p), -1)),
     'formations', coalesce((
       select jsonb_agg(jsonb_build_object(
-        'name', fo.name, 'kind', fo.kind, 'database', fo.database, 'paused', fo.paused,
+        'name', fo.name, 'kind', fo.kind, 'database', fo.database, 'databases', autoctl.more_databases(fo.name), 'paused', fo.paused,
         'number_sync_standbys', coalesce((select min(x.number_sync) from autoctl.grp x where x.formation = fo.name), fo.number_sync),
         'groups', coalesce((
           select jsonb_agg(autoctl.group_state(x) order by x.number)
@@ -154,11 +154,14 @@ begin
   if not exists (select from autoctl.formation where name = f) then
     perform autoctl.fail('AC002', format('the monitor knows no formation %L', f));
   end if;
-  return (select jsonb_build_object('formation', fo.name, 'kind', fo.kind, 'database', fo.database,
+  return (select jsonb_build_object('formation', fo.name, 'kind', fo.kind, 'database', fo.database, 'databases', autoctl.more_databases(fo.name),
     'epoch', coalesce((select sum(g.served_version) from autoctl.grp g where g.formation = fo.name), 0),
     'groups', coalesce((
       select jsonb_agg(jsonb_build_object('group', g.number, 'incarnation', g.incarnation, 'epoch', g.served_version, 'system_id', g.system_id,
-        'node_id', g.served_by, 'name', coalesce(n.name, ''), 'host', g.served_host, 'port', g.served_port, 'gone', g.served_by = 0,
+        'node_id', g.served_by, 'name', coalesce(n.name, ''), 'host', g.served_host, 'port', g.served_port, 'proxy_port', g.served_proxy, 'gone', g.served_by = 0,
+        'replicas', case when g.replicas then coalesce((
+          select jsonb_agg(jsonb_build_object('node_id', x.id, 'name', x.name, 'host', x.host, 'port', x.port, 'cluster', x.cluster) order by x.id)
+          from autoctl.node x where x.formation = g.formation and x.grp = g.number and x.cluster <> '' and x.followed and not x.dropping), '[]') end,
         'open', coalesce((r.report->>'open')::boolean, false) and coalesce((n.goal->>'state') in ('single', 'wait_primary', 'primary'), false)) order by g.number)
       from autoctl.grp g left join autoctl.node n on n.id = g.served_by and n.formation = g.formation left join autoctl.report r on r.node = n.id
       where g.formation = fo.name and g.served_version > 0 and not g.unproven), '[]'))

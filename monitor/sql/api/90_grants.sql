@@ -2,7 +2,7 @@
 do $$
 declare
   callable constant text[] := array['hello', 'register', 'report', 'goal', 'command', 'answer', 'pause', 'create_formation',
-    'drop_formation', 'set_settings', 'set_node_metadata', 'state', 'events', 'formations', 'settings', 'node_by_name', 'timelines',
+    'drop_formation', 'create_database', 'drop_database', 'set_settings', 'set_node_metadata', 'state', 'events', 'formations', 'settings', 'node_by_name', 'timelines',
     'explain_input', 'topology'];
   f record;
 begin
