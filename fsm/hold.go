@@ -3,17 +3,18 @@ package fsm
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
-// A planned hand-over of a Citus worker group loses no statement (design section 9): the old primary goes on answering while the group's writes are held on every node
-// of the formation, by the keeper of the node that is to take over. Then the votes are taken, which is what makes it safe: the members that voted acknowledge nothing
-// to the old primary any more. The new primary's keeper sends the held writes to it; only then the old primary is stopped.
+// A planned hand-over of a group of a Citus formation loses no statement of other nodes' clients (design section 9): the old primary goes on answering while the group's
+// writes are held on every node of the formation, by the keeper of the node that is to take over. Then the votes are taken, which is what makes it safe: the members that
+// voted acknowledge nothing to the old primary any more. The new primary's keeper sends the held writes to it; only then the old primary is stopped.
 
-// holds begins a hand-over with the writes held, where one is possible: in a worker group whose standbys cover the record without the primary's own word.
+// holds begins a hand-over with the writes held, where one is possible: in a group whose standbys cover the record without the primary's own word.
 func (d *decider) holds() bool {
 	e, p := d.g.Election, d.primary()
 	cur, _ := d.g.Record.Current()
-	if d.g.Kind != KindCitus || d.g.Number == 0 || cur.K == 0 || p == nil || !d.g.Record.CoveredBy(d.voices(p)) {
+	if d.g.Kind != KindCitus || cur.K == 0 || p == nil || !d.g.Record.CoveredBy(d.voices(p)) {
 		return false
 	}
 	heir := d.heir(p)
@@ -69,10 +70,15 @@ func (d *decider) unheld() string {
 		return "who was to take over is silent"
 	case n.Report.Obeyed == n.Goal.Stamp && n.Report.Problem != nil && n.Report.Problem.Code == CodeNotHeld:
 		return n.Report.Problem.Text
-	case d.now.Sub(d.g.Election.Began) > 2*ms(d.g.Settings.DrainDeadlineMS):
+	case d.now.Sub(d.g.Election.Began) > d.holdPatience():
 		return "the group's writes could not be held in time"
 	}
 	return ""
+}
+
+// holdPatience is for how long the writes may be in the getting: who holds them gives transactions twice the grace, and 3 s to end.
+func (d *decider) holdPatience() time.Duration {
+	return max(2*ms(d.g.Settings.DrainDeadlineMS), 2*ms(d.g.Settings.CitusGraceMS)+10*time.Second)
 }
 
 // CodeNotHeld is the code of a problem that says why a group's writes cannot be held.

@@ -34,6 +34,8 @@ type Settings struct {
 	FailoverWindowMS int64 `json:"failover_window_ms"`
 	// CatchupBytes is how near, in bytes, a standby must be to become a member.
 	CatchupBytes int64 `json:"catchup_bytes"`
+	// CitusGraceMS is for how long a transaction may hold up a planned hand-over of a Citus group before it is ended.
+	CitusGraceMS int64 `json:"citus_grace_ms"`
 }
 
 // DefaultSettings returns the defaults of design section 11.
@@ -43,7 +45,7 @@ func DefaultSettings() Settings {
 		ReplicationStallMS: 5000, NodeUnreachableAfterMS: 20000, OperatorWaitMS: 60000,
 		WALRetrieveRetryMS: 200, WALReceiverStatusMS: 1000, WALReceiverTimeoutMS: 5000, WALSenderTimeoutMS: 10000,
 		StorageHungAfterMS: 15000, ElectionPatienceMS: 100, DrainDeadlineMS: 10000, GatePatienceMS: 30000,
-		RejoinHoldMS: 1000, FailoverLimit: 6, FailoverWindowMS: 120000, CatchupBytes: 16 << 20,
+		RejoinHoldMS: 1000, FailoverLimit: 6, FailoverWindowMS: 120000, CatchupBytes: 16 << 20, CitusGraceMS: 5000,
 	}
 }
 
@@ -72,6 +74,7 @@ func (s Settings) Validate() error {
 	bad(s.DrainDeadlineMS < 1000, "drain_deadline is %d ms: must be at least 1000", s.DrainDeadlineMS)
 	bad(s.FailoverLimit < 1 || s.FailoverWindowMS < 1000, "failover_limit must be at least 1 and failover_window at least 1000 ms")
 	bad(s.CatchupBytes < 1, "catchup_bytes must be positive")
+	bad(s.CitusGraceMS < 100 || s.CitusGraceMS > 3600000, "citus_grace is %d ms: must be between 100 and 3600000", s.CitusGraceMS)
 	return errors.Join(errs...)
 }
 

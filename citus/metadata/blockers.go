@@ -2,7 +2,6 @@ package metadata
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -196,7 +195,7 @@ func (b blocker) committing() bool {
 	return slices.Contains([]string{"commit", "end", "prepare"}, strings.TrimRight(word, ";"))
 }
 
-// end ends one session. The server's log says why, since the client is told no more than that an administrator did it.
+// end ends one session.
 func (w *watch) end(ctx context.Context, eye *session, b blocker, reason string) {
 	// What waited goes on the moment that this is done, and ends the watch: the rest must be said all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -212,7 +211,5 @@ func (w *watch) end(ctx context.Context, eye *session, b blocker, reason string)
 	w.ended = append(w.ended, e)
 	w.client.Log.Warn().Int("group", w.s.group.Number).Uint32("pid", e.PID).Str("user", e.User).Str("client", e.Client).Int64("age_ms", e.AgeMS).Str("reason", reason).
 		Msg("a session that stood in the way was ended")
-	note := fmt.Sprintf("do $autoctl$ begin raise log 'autoctl ends the session of process %d, whose transaction is %d ms old: %s'; end $autoctl$",
-		b.pid, e.AgeMS, strings.NewReplacer("'", "", "%", "", "$", "").Replace(reason))
-	_, _ = eye.conn.Exec(ctx, note, pgx.QueryExecModeSimpleProtocol)
+	eye.say(ctx, e)
 }

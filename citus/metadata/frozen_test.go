@@ -48,8 +48,13 @@ func TestFrozenPrimary(t *testing.T) {
 	if r := <-done; !r.Routed(1) || !r.Propagated(1) {
 		t.Errorf("while it hangs: %s", describe(r))
 	}
-	thaw()
-	l.servers[1].Exec("select pg_reload_conf()") // it answers, as nobody's primary
+	l.await("nobody waits in vain", func() bool {
+		ended, err := l.client.Free(within(t), moved, 1)
+		t.Logf("after %v: ended %d, %v", time.Since(began).Round(time.Millisecond), len(ended), err)
+		return len(ended) == 0 && err == nil
+	})
 	clients.more(t, l)
+	t.Logf("all clients go on after %v", time.Since(began).Round(time.Millisecond))
+	thaw()
 	clients.end(t)
 }

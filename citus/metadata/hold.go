@@ -186,6 +186,9 @@ func (p *part) begin(ctx context.Context, t Timings, grace time.Duration) error 
 
 // take holds the parts, or says why not.
 func (h *Held) take(ctx context.Context, t citus.Topology, wish citus.Hold) error {
+	if len(h.parts) == 0 && len(h.missing) == 0 {
+		return nil // nobody sends anything to the group yet
+	}
 	if len(h.parts) == 0 {
 		return fmt.Errorf("%w%s", ErrNobody, problems(h.missing))
 	}
