@@ -103,7 +103,11 @@ func TestCitusWorkerFails(t *testing.T) {
 		whole()
 	})
 	t.Run("cannot be restarted", func(t *testing.T) {
-		strike(t, c, b, func(t *testing.T, p *cluster.Node) func() { repair := unstartable(t, p); p.KillPostmaster(); return repair }, 1)
+		strike(t, c, b, func(t *testing.T, p *cluster.Node) func() {
+			repair := unstartable(t, p)
+			p.KillPostmaster()
+			return repair
+		}, 1)
 		whole()
 	})
 	if c.Lab.HasLinks() {

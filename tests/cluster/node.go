@@ -158,7 +158,7 @@ func (n *Node) Log() string { return filepath.Join(n.Dir, "log", "autoctl.log") 
 // connectNoticing opens a connection to the node's PostgreSQL from its own host,
 // as the superuser, and passes notices on.
 func (n *Node) connectNoticing(ctx context.Context, notice func(*pgconn.Notice)) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable connect_timeout=2", n.Addr, n.Port, n.User(), Database))
+	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=prefer connect_timeout=2", n.Addr, n.Port, n.User(), Database))
 	if err != nil {
 		return nil, err
 	}
