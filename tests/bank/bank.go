@@ -93,6 +93,7 @@ func Open(ctx context.Context, cfg Config) (*Bank, error) {
 	}
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b.cancel = cancel
+	b.Mark()
 	for _, c := range b.clients {
 		b.wg.Go(func() { c.work(working) })
 	}
