@@ -36,6 +36,8 @@ type Node struct {
 	// Done are the steps made, Left the differences that remain, with their reasons.
 	Done []citus.Step       `json:"done,omitempty"`
 	Left []citus.Difference `json:"left,omitempty"`
+	// Ended are the sessions that were ended because they stood in the way.
+	Ended []Ended `json:"ended,omitempty"`
 	// Problem is why the server could not be read or changed; empty when it could.
 	Problem string `json:"problem,omitempty"`
 	// Recovered is how many prepared transactions the server resolved; -1 when it was not asked.

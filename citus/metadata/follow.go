@@ -83,7 +83,9 @@ func (v *visit) make(ctx context.Context, part citus.Topology, s *session, n *No
 		}
 		err := v.introduce(ctx, s.group, steps)
 		if err == nil {
-			err = v.client.change(ctx, v.t, s, steps)
+			var ended []Ended
+			ended, err = v.client.change(ctx, v.t, s, steps)
+			n.Ended = append(n.Ended, ended...)
 		}
 		if err == nil {
 			n.Done = append(n.Done, steps...)
@@ -105,7 +107,7 @@ const lockPatience = 750 * time.Millisecond
 // change makes the steps in one transaction, and again for as long as the context allows while locks stand in the way. Whoever holds one for longer is ended. There are some
 // who cannot be: a session that waits for a standby, and one that tells a host which hangs to cancel its query, for which libpq waits without end. The locks only let
 // statements that are under way finish at the old address first; where that is not to be had the row is written without them, as everybody else's statements wait for it.
-func (c *Client) change(ctx context.Context, t citus.Topology, s *session, steps []citus.Step) error {
+func (c *Client) change(ctx context.Context, t citus.Topology, s *session, steps []citus.Step) (all []Ended, err error) {
 	p := patience{all: changePatience, since: time.Now(), holds: true, superseded: superseded(t, -1),
 		reason: fmt.Sprintf("group %d has moved, and it holds up the new address", steps[0].Group)}
 	defer func() { s.plain = false }()
@@ -116,17 +118,15 @@ func (c *Client) change(ctx context.Context, t citus.Topology, s *session, steps
 		} else {
 			s.plain = true
 		}
-		_, err := c.guard(ctx, t, s, p, func(ctx context.Context) error {
+		ended, err := c.guard(ctx, t, s, p, func(ctx context.Context) error {
 			if err := s.limit(ctx, lock, c.Timings.complete().Change); err != nil {
 				return err
 			}
 			return s.transact(ctx, steps)
 		})
-		if err == nil || !passing(err) || s.conn.IsClosed() {
-			return err
-		}
-		if pause(ctx, betweenTry) != nil {
-			return err
+		all = append(all, ended...)
+		if err == nil || !passing(err) || s.conn.IsClosed() || pause(ctx, betweenTry) != nil {
+			return all, err
 		}
 	}
 }

@@ -37,8 +37,9 @@ type view struct {
 // Free ends the sessions of clients that wait for the former primary of a group although its host does not answer any more: a connection to a host that hangs, or that was cut
 // off, says nothing for long, or for ever. They wait for another server, have done so since before their server was told of the new primary, and no server of the topology is
 // at work for them. A client is told that an administrator ended his session (57P01), and finds the new primary when he comes back; what he had written is rolled back, on
-// servers where the dead session would keep its locks as well. Where a server of the topology does not answer, nobody is ended: it may be the one that is waited for.
-func (c *Client) Free(ctx context.Context, t citus.Topology, group int) ([]Ended, error) {
+// servers where the dead session would keep its locks as well; so it is for those that were ended earlier. Where a server of the topology does not answer, nobody is ended: it
+// may be the one that is waited for.
+func (c *Client) Free(ctx context.Context, t citus.Topology, group int, earlier ...Ended) ([]Ended, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timings.complete().Change)
 	defer cancel()
 	first, err := c.views(ctx, t, group)
@@ -46,32 +47,44 @@ func (c *Client) Free(ctx context.Context, t citus.Topology, group int) ([]Ended
 	if err != nil {
 		return nil, err
 	}
-	if len(waitsInVain(first)) == 0 {
+	ended, err := c.freeAll(ctx, first, group)
+	var names []string
+	for _, e := range append(earlier, ended...) {
+		names = append(names, e.Name)
+	}
+	if len(names) == 0 || err != nil || len(ended) > 0 && pause(ctx, stuckAgain) != nil {
+		return ended, err
+	}
+	for _, v := range first { // of those that hang in libpq, while they tell the old primary to cancel
+		err = v.s.exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and state = 'idle in transaction'
+			and clock_timestamp() - state_change > '200ms' and substring(application_name from '^citus_internal gpid=([0-9]+)$') = any ($1::text[])`, names)
+		if err != nil {
+			return ended, fmt.Errorf("end what a session has left on group %d: %w", v.s.group.Number, err)
+		}
+	}
+	return ended, nil
+}
+
+// freeAll looks once more, and ends who is seen to wait in vain again.
+func (c *Client) freeAll(ctx context.Context, views []*view, group int) ([]Ended, error) {
+	if len(waitsInVain(views)) == 0 {
 		return nil, nil
 	}
 	if err := pause(ctx, stuckAgain); err != nil {
 		return nil, err
 	}
-	for _, v := range first {
+	for _, v := range views {
 		if err := v.look(ctx, group); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("look who waits at group %d: %w", v.s.group.Number, err)
 		}
 	}
 	var ended []Ended
-	var names []string
-	for v, list := range waitsInVain(first) {
+	for v, list := range waitsInVain(views) {
 		for _, w := range list {
 			if e, ok := c.free(ctx, v, w, group); ok {
-				ended, names = append(ended, e), append(names, w.gpid)
+				ended = append(ended, e)
 			}
 		}
-	}
-	if len(names) == 0 || pause(ctx, stuckAgain) != nil {
-		return ended, nil
-	}
-	for _, v := range first { // those whose initiator hangs in libpq, while it tells the old primary to cancel
-		_ = v.s.exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and state = 'idle in transaction'
-			and substring(application_name from '^citus_internal gpid=([0-9]+)$') = any ($1::text[])`, names)
 	}
 	return ended, nil
 }
@@ -108,8 +121,7 @@ func closeViews(ctx context.Context, views []*view) {
 
 // look looks at one server. Who waits for another server is seen to wait for a client, and works all the same.
 func (v *view) look(ctx context.Context, group int) error {
-	rows, err := v.s.conn.Query(ctx, `select a.pid, (coalesce((select nodeid from pg_dist_node where groupid = (select groupid from pg_dist_local_group) and noderole = 'primary'), 0)
-			* 10000000000::numeric + a.pid)::text, coalesce(a.usename, ''), coalesce(host(a.client_addr), ''), a.query_start, (extract(epoch from clock_timestamp() - a.xact_start) * 1000)::bigint
+	rows, err := v.s.conn.Query(ctx, `select a.pid, `+globalPID+`, coalesce(a.usename, ''), coalesce(host(a.client_addr), ''), a.query_start, (extract(epoch from clock_timestamp() - a.xact_start) * 1000)::bigint
 		from pg_stat_activity a, autoctl.topology t
 		where t.group_id = $1 and a.backend_type = 'client backend' and a.application_name !~ '^(citus_|autoctl)' and a.state = 'active' and a.wait_event = 'ClientRead'
 		and a.xact_start < t.changed and clock_timestamp() - greatest(t.changed, a.query_start) >= $2::float8 * '1ms'::interval and a.query !~* '^\s*copy'`,
@@ -155,7 +167,7 @@ func waitsInVain(views []*view) map[*view][]stuck {
 
 // free ends one session, unless it has gone on meanwhile. One that waits for a synchronous standby is another thing, and is spared.
 func (c *Client) free(ctx context.Context, v *view, w stuck, group int) (Ended, bool) {
-	e := Ended{PID: uint32(w.pid), User: w.user, Client: w.client, AgeMS: w.ageMS, Reason: fmt.Sprintf("group %d has moved, and it waits for the former primary, which does not answer", group)}
+	e := Ended{PID: uint32(w.pid), User: w.user, Client: w.client, AgeMS: w.ageMS, Name: w.gpid, Reason: fmt.Sprintf("group %d has moved, and it waits for the former primary, which does not answer", group)}
 	tag, err := v.s.conn.Exec(ctx, `select pg_terminate_backend($1::int) where exists (select from pg_stat_activity where pid = $1::int and state = 'active' and wait_event = 'ClientRead'
 		and query_start = $2)`, pgx.QueryExecModeExec, w.pid, w.began)
 	if err != nil || tag.RowsAffected() == 0 {

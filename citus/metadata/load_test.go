@@ -35,6 +35,10 @@ var kinds = map[string]func(ctx context.Context, c *pgx.Conn) error{
 		_, err := c.Exec(ctx, "update accounts set balance = balance where id = $1", pgx.QueryExecModeExec, 1+rand.IntN(240))
 		return err
 	},
+	"reference": func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "update rates set rate = rate", pgx.QueryExecModeExec)
+		return err
+	},
 	"several": func(ctx context.Context, c *pgx.Conn) error {
 		return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 			for _, id := range ordered(3) {

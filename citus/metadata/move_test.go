@@ -87,6 +87,37 @@ func TestPlannedMove(t *testing.T) {
 	l.whole(l.servers[0], heir, l.servers[2])
 }
 
+// A planned move of the coordinator under load through the workers: what they write to reference tables waits, all else goes on, and nobody sees an error.
+func TestPlannedCoordinatorMove(t *testing.T) {
+	l := newFormation(t, 2)
+	old, heir := l.servers[0], l.standby(0)
+	clients := startLoad(t, map[string]*pgtest.Server{"worker 1": l.servers[1], "worker 2": l.servers[2]})
+	clients.more(t, l)
+	began := time.Now()
+	held, err := l.client.Hold(within(t), l.wish(0, &citus.Hold{ID: "move", Planned: true, To: address(heir)}), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(began)
+	l.caught(old, heir)
+	heir.Exec("select pg_promote()")
+	r := held.Commit(within(t), l.move(0, address(heir)))
+	if !r.Routed(0) || !r.Propagated(0) {
+		t.Errorf("committed: %s", describe(r))
+	}
+	old.Stop(pgserver.StopImmediate)
+	t.Logf("held after %v, told after %v", took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	clients.more(t, l)
+	clients.end(t)
+	clients.clean(t)
+	held.Release(within(t))
+	l.await("the former coordinator's transactions are resolved", func() bool {
+		l.client.Recover(within(t), l.top)
+		return l.servers[1].Query("select count(*) from pg_prepared_xacts") == "0" && l.servers[2].Query("select count(*) from pg_prepared_xacts") == "0"
+	})
+	l.whole(heir, l.servers[1], l.servers[2])
+}
+
 // A transaction that lasts longer than the grace is ended, and others are not; without force the hold fails instead.
 func TestGrace(t *testing.T) {
 	l := newFormation(t, 2)

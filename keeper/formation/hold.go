@@ -205,7 +205,7 @@ func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) []Da
 	close(committed)
 	k.routed()
 	if held != nil {
-		go k.finish(ctx, t, group, held.unplanned)
+		go k.finish(ctx, t, group, found, held)
 	}
 	return found
 }
@@ -219,31 +219,39 @@ const (
 
 // finish puts in order what the former primary left. Where it hangs, clients of other nodes wait for it in vain, and are ended. What it had prepared elsewhere when it was
 // stopped is resolved: until then it went on answering, and may have begun more since that was done with the new address.
-func (k *Keeper) finish(ctx context.Context, t citus.Topology, group int, unplanned bool) {
+func (k *Keeper) finish(ctx context.Context, t citus.Topology, group int, found []Database, held *heldAll) {
 	ctx, cancel := context.WithTimeout(ctx, finishFor)
 	defer cancel()
 	began := time.Now()
 	for nap(ctx, finishPace); ctx.Err() == nil; nap(ctx, finishPace) {
-		if unplanned {
-			everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.free(ctx, t, group) })
+		if held.unplanned {
+			for _, d := range found {
+				k.free(ctx, d, group, held.in(d.Topology.Database))
+			}
 		}
 		if time.Since(began) < recoverFor {
 			k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Recover(ctx, t.Only(group)) }))
-		} else if !unplanned {
+		} else if !held.unplanned {
 			return
 		}
 	}
 }
 
-func (k *Keeper) free(ctx context.Context, t citus.Topology, group int) (none metadata.Report) {
-	ended, err := k.Client.Free(ctx, t, group)
+func (k *Keeper) free(ctx context.Context, d Database, group int, held *metadata.Held) {
+	var earlier []metadata.Ended
+	for _, n := range d.Report.Nodes {
+		earlier = append(earlier, n.Ended...)
+	}
+	if held != nil {
+		earlier = append(earlier, held.Ended()...)
+	}
+	ended, err := k.Client.Free(ctx, d.Topology, group, earlier...)
 	if err != nil && ctx.Err() == nil {
 		k.Log.Debug().Err(err).Msg("who waits for the former primary cannot be seen")
 	}
 	for _, e := range ended {
 		k.Log.Warn().Interface("session", e).Msg("ended: it waited for the former primary, which does not answer")
 	}
-	return none
 }
 
 // routed has the monitor told that the group's statements go to this node, where it waits for that.
