@@ -99,8 +99,8 @@ soak: deps build ## break a group at random for DURATION (30m) and write a repor
 	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./tests/soak
 
 .PHONY: bench
-bench: deps build ## measure write gaps per fault, BENCH_RUNS times each (5)
-	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl AUTOCTL_BENCH_RUNS=$(BENCH_RUNS) $(GO) test -count=1 -timeout 60m -v -run '^$$' -bench . -benchtime 1x $(SCENARIOS)
+bench: deps build ## measure write gaps per fault, BENCH_RUNS times each (5), and the monitor with many groups
+	AUTOCTL_BINARY=$(CURDIR)/$(BIN)/autoctl AUTOCTL_BENCH_RUNS=$(BENCH_RUNS) $(GO) test -count=1 -timeout 60m -v -run '^$$' -bench . -benchtime 1x $(SCENARIOS) $(MODULE)/monitor
 
 .PHONY: demo
 demo: ## install what is missing, build, and show a failover on this machine (DEMO_FLAGS=--once)

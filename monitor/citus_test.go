@@ -67,3 +67,53 @@ func topology(t *testing.T, client *monitorapi.Client) map[int]monitorapi.Place 
 	}
 	return places
 }
+
+// TestOutdone: a node that was told of a newer epoch than this monitor remembers, or of another address under the same, has the monitor go on above that; a word that is older,
+// or no other, changes nothing.
+func TestOutdone(t *testing.T) {
+	b := newBench(t)
+	b.create()
+	b.start()
+	client := b.dial()
+	for i, group := range []int{0, 1} {
+		r := registration(i + 1)
+		r.Kind, r.Group, r.Database = fsm.KindCitus, group, "app"
+		if _, err := client.Register(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.eventually("group 1 has a place", func() bool { return topology(t, client)[1].Port != 0 })
+	tell := func(what string, told monitorapi.Told, want int) monitorapi.Place {
+		t.Helper()
+		told.Group = 1
+		raised, err := client.Outdone(t.Context(), "default", []monitorapi.Told{told})
+		if err != nil || raised != want {
+			t.Errorf("%s: %d groups raised (%v), want %d", what, raised, err, want)
+		}
+		return topology(t, client)[1]
+	}
+	now := topology(t, client)[1]
+	tell("what it says itself", monitorapi.Told{Incarnation: now.Incarnation, Epoch: now.Epoch, Host: now.Host, Port: now.Port}, 0)
+	tell("an older epoch", monitorapi.Told{Incarnation: now.Incarnation, Epoch: now.Epoch - 1, Host: "elsewhere", Port: 1}, 0)
+	after := tell("the same with another address", monitorapi.Told{Incarnation: now.Incarnation, Epoch: now.Epoch, Host: "elsewhere", Port: 1}, 1)
+	if after.Incarnation != now.Incarnation || after.Epoch <= now.Epoch || after.Host != now.Host {
+		t.Errorf("%+v after %+v", after, now)
+	}
+	above := tell("a newer epoch", monitorapi.Told{Incarnation: after.Incarnation, Epoch: after.Epoch + 70, Host: "elsewhere", Port: 1}, 1)
+	if above.Incarnation != after.Incarnation || above.Epoch <= after.Epoch+70 {
+		t.Errorf("%+v after %+v", above, after)
+	}
+	beyond := tell("a newer incarnation", monitorapi.Told{Incarnation: above.Incarnation + 5, Epoch: 3, Host: "elsewhere", Port: 1}, 1)
+	if beyond.Incarnation != above.Incarnation+5 || beyond.Epoch <= above.Epoch {
+		t.Errorf("%+v after %+v", beyond, above)
+	}
+	tell("what is older now", monitorapi.Told{Incarnation: above.Incarnation, Epoch: above.Epoch + 100, Host: "elsewhere", Port: 1}, 0)
+	moved := registration(2)
+	moved.Kind, moved.NodeID, moved.Port, moved.Group, moved.Database = fsm.KindCitus, 2, 10099, 1, ""
+	if _, err := client.Register(t.Context(), moved); err != nil {
+		t.Fatal(err)
+	}
+	if last := topology(t, client)[1]; last.Port != 10099 || last.Incarnation != beyond.Incarnation || last.Epoch <= beyond.Epoch {
+		t.Errorf("after the address has changed: %+v, before %+v", last, beyond)
+	}
+}

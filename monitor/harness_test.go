@@ -20,7 +20,7 @@ import (
 
 // bench is a monitor of a test, with the means to stop and start it.
 type bench struct {
-	t *testing.T
+	t testing.TB
 	c Config
 
 	cancel context.CancelCauseFunc
@@ -37,7 +37,7 @@ func (b *bench) Run(_ *zerolog.Event, level zerolog.Level, message string) {
 	}
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	t.Helper()
 	dir := pgtest.TempDir(t)
 	b := &bench{t: t, c: Config{
@@ -149,7 +149,7 @@ func (b *bench) eventually(what string, check func() bool) {
 	eventually(b.t, what, check)
 }
 
-func eventually(t *testing.T, what string, check func() bool) {
+func eventually(t testing.TB, what string, check func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -42,6 +42,7 @@ type helperConfig struct {
 	Version                              pgserver.Version
 	Port                                 int
 	Parameters                           map[string]string
+	Busy                                 bool // it decides as busyDecide does
 }
 
 func helper(text string) error {
@@ -49,23 +50,27 @@ func helper(text string) error {
 	if err := json.Unmarshal([]byte(text), &h); err != nil {
 		return err
 	}
-	s, err := New(Config{
+	c := Config{
 		DataDir: h.DataDir, StateDir: h.StateDir, SocketDir: h.SocketDir, Port: h.Port, Listen: "127.0.0.1", Auth: AuthTrust,
-		Binaries: pgserver.Binaries{Dir: h.BinDir, Version: h.Version}, Parameters: h.Parameters, Decide: busyDecide,
+		Binaries: pgserver.Binaries{Dir: h.BinDir, Version: h.Version}, Parameters: h.Parameters,
 		Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel),
-	})
+	}
+	if h.Busy {
+		c.Decide = busyDecide
+	}
+	s, err := New(c)
 	if err != nil {
 		return err
 	}
 	return s.Run(context.Background())
 }
 
-// spawn runs the monitor in a process of its own.
-func (b *bench) spawn() *exec.Cmd {
+// spawn runs the monitor in a process of its own; busy is [helperConfig.Busy].
+func (b *bench) spawn(busy bool) *exec.Cmd {
 	b.t.Helper()
 	text, err := json.Marshal(helperConfig{
 		DataDir: b.c.DataDir, StateDir: b.c.StateDir, SocketDir: b.c.SocketDir, BinDir: b.c.Binaries.Dir, Version: b.c.Binaries.Version,
-		Port: b.c.Port, Parameters: b.c.Parameters,
+		Port: b.c.Port, Parameters: b.c.Parameters, Busy: busy,
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -102,7 +107,7 @@ func TestKilled(t *testing.T) {
 	b := newBench(t)
 	b.troubled = true
 	b.create()
-	cmd := b.spawn()
+	cmd := b.spawn(true)
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
 	w := newWitness(t)
 	for i := range 3 {
@@ -122,7 +127,7 @@ func TestKilled(t *testing.T) {
 		if i%2 == 0 || i%3 != 2 {
 			cmd.Process.Kill()
 			cmd.Wait()
-			cmd = b.spawn()
+			cmd = b.spawn(true)
 		}
 	}
 	before := w.top()
@@ -256,7 +261,7 @@ func copyTree(t testing.TB, from, to string) {
 	}
 }
 
-func swapIn(t *testing.T, from, to string) {
+func swapIn(t testing.TB, from, to string) {
 	t.Helper()
 	if err := os.RemoveAll(to); err != nil {
 		t.Fatal(err)

@@ -71,13 +71,13 @@ begin -- of the languages, the one that keeps plans
     'seen', (r->>'primary_seen_ms')::bigint between 0 and (s->>'node_lost_after_ms')::bigint,
     'activity', r->'activity'->'kind',
     'problem', r->'problem'->'code',
-    'standbys', (
+    'standbys', case when jsonb_typeof(r->'standbys') = 'array' then (
       select jsonb_agg(jsonb_build_object(
         'node', e->'node', 'streaming', e->'streaming',
         'near', (e->>'lag_bytes')::bigint < (s->>'catchup_bytes')::bigint,
         'fine', coalesce((e->>'lost_ms')::bigint, 0) = 0,
         'lost', coalesce((e->>'lost_ms')::bigint, 0) >= (s->>'replication_stall_after_ms')::bigint) order by (e->>'node')::bigint)
-      from jsonb_array_elements(case jsonb_typeof(r->'standbys') when 'array' then r->'standbys' else '[]' end) e));
+      from jsonb_array_elements(r->'standbys') e) end);
 end $$;
 
 -- more_databases lists the databases of a formation beside its first one.

@@ -7,62 +7,84 @@ begin
   return (select jsonb_build_object('protocol', 1, 'software', m.software, 'incarnation', m.incarnation) from autoctl.monitor m);
 end $$;
 
+-- report is called ten thousand times a second where there are many nodes: what a heartbeat without news needs is two statements.
 create or replace function autoctl.report(protocol integer, report jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
-  n       autoctl.node;
-  old     autoctl.report;
-  news    jsonb;
-  before  text;
-  state   text := report->>'state';
+  id       bigint := (report->>'node')::bigint;
+  n        record;
+  known    jsonb; -- what was material before
+  was      jsonb; -- the report before
+  news     jsonb;
 begin
   perform autoctl.check_protocol(protocol);
   -- A heartbeat is not worth waiting for a disk.
   perform set_config('synchronous_commit', 'off', true);
-  select * into n from autoctl.node where node.id = (report->>'node')::bigint;
+  select x.token, x.told, s.settings, exists (select from autoctl.grp g where g.formation = x.formation and g.number = x.grp and g.election is not null) as voting
+  into n from autoctl.node x, autoctl.settings s where x.id = id;
   if not found then
-    if exists (select from autoctl.departed x where x.id = (report->>'node')::bigint and x.token = report->>'token') then
-      perform autoctl.fail('AC006', format('this node was dropped at %s',
-        (select date_trunc('second', x.dropped) from autoctl.departed x where x.id = (report->>'node')::bigint)),
-        'autoctl create postgres makes it a node again; autoctl drop node --destroy removes what is left');
-    end if;
-    perform autoctl.fail('AC002', format('the monitor knows no node %s', report->>'node'),
-      'it was dropped, or this is another monitor: autoctl enable monitor moves a node to a replacement monitor');
+    perform autoctl.refuse_unknown(id, report->>'token');
   end if;
   if n.token is distinct from report->>'token' then
-    perform autoctl.fail('AC002', format('node %s of this monitor is another node (tokens differ)', n.id),
+    perform autoctl.fail('AC002', format('node %s of this monitor is another node (tokens differ)', id),
       'this node was dropped and its place taken, or its state file belongs to another directory');
   end if;
-  news := autoctl.material(report, (select s.settings from autoctl.settings s),
-    exists (select from autoctl.grp g where g.formation = n.formation and g.number = n.grp and g.election is not null));
-  select * into old from autoctl.report r where r.node = n.id for update;
-  before := coalesce(old.report->>'state', 'init');
-  insert into autoctl.report as r (node, report, material, received) values (n.id, report, news, clock_timestamp())
-    on conflict (node) do update
-    set report = excluded.report, material = excluded.material, beats = r.beats + 1, received = excluded.received;
-  if old.material is distinct from news then
-    perform autoctl.wake(n.formation, n.grp);
+  news := autoctl.material(report, n.settings, n.voting);
+  update autoctl.report r set report = report, material = news, beats = r.beats + 1, received = clock_timestamp()
+  from autoctl.report o where r.node = id and o.node = id returning o.material, o.report into known, was;
+  if not found then
+    insert into autoctl.report as r (node, report, material, received) values (id, report, news, clock_timestamp())
+      on conflict (node) do update set report = excluded.report, material = excluded.material, beats = r.beats + 1, received = excluded.received;
   end if;
+  if known is distinct from news then
+    perform autoctl.take_news(id, was, report);
+  end if;
+  return n.told;
+end $$;
+
+create or replace function autoctl.refuse_unknown(node bigint, token text) returns void
+language plpgsql as $$
+#variable_conflict use_variable
+begin
+  if exists (select from autoctl.departed x where x.id = node and x.token = token) then
+    perform autoctl.fail('AC006', format('this node was dropped at %s',
+      (select date_trunc('second', x.dropped) from autoctl.departed x where x.id = node)),
+      'autoctl create postgres makes it a node again; autoctl drop node --destroy removes what is left');
+  end if;
+  perform autoctl.fail('AC002', format('the monitor knows no node %s', node),
+    'it was dropped, or this is another monitor: autoctl enable monitor moves a node to a replacement monitor');
+end $$;
+
+-- take_news has a report considered that says something new, and tells of it; was is the report before, null where there was none.
+create or replace function autoctl.take_news(node bigint, was jsonb, now jsonb) returns void
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+  n      autoctl.node;
+  before text := coalesce(was->>'state', 'init');
+  state  text := now->>'state';
+begin
+  select * into n from autoctl.node x where x.id = node;
+  perform autoctl.wake(n.formation, n.grp);
   if n.cluster <> '' and not n.followed and state = 'secondary' then
     update autoctl.node x set followed = true where x.id = n.id;
     perform autoctl.announce(n, state, 'replica', 'it follows: readers may be sent to it');
   end if;
-  perform autoctl.note_milestones(n, old.report, report);
+  perform autoctl.note_milestones(n, was, now);
   if before is distinct from state then
     insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned, stamp)
     values (n.formation, n.grp, n.id, n.name, 'state', 'report', format('reported %s after %s', state, before), state,
-      coalesce(n.goal->>'state', 'init'), report->'reached');
+      coalesce(n.goal->>'state', 'init'), now->'reached');
     perform autoctl.announce(n, state, 'state', '');
   end if;
-  if report->>'unconfirmed' is distinct from old.report->>'unconfirmed' and report ? 'unconfirmed' then
+  if now->>'unconfirmed' is distinct from was->>'unconfirmed' and now ? 'unconfirmed' then
     insert into autoctl.event (formation, grp, node, name, kind, rule, reason, reported, assigned, stamp)
     values (n.formation, n.grp, n.id, n.name, 'unconfirmed', 'report',
-      format('clients are admitted after gate_patience although the standbys have not confirmed the log up to %s', report->>'unconfirmed'), state,
-      coalesce(n.goal->>'state', 'init'), report->'reached');
+      format('clients are admitted after gate_patience although the standbys have not confirmed the log up to %s', now->>'unconfirmed'), state,
+      coalesce(n.goal->>'state', 'init'), now->'reached');
     perform autoctl.announce(n, state, 'unconfirmed', '');
   end if;
-  return n.told;
 end $$;
 
 create or replace function autoctl.goal(protocol integer, node bigint) returns jsonb

@@ -157,7 +157,7 @@ begin
   return (select jsonb_build_object('formation', fo.name, 'kind', fo.kind, 'database', fo.database, 'databases', autoctl.more_databases(fo.name),
     'epoch', coalesce((select sum(g.served_version) from autoctl.grp g where g.formation = fo.name), 0),
     'groups', coalesce((
-      select jsonb_agg(jsonb_build_object('group', g.number, 'incarnation', g.incarnation, 'epoch', g.served_version, 'system_id', g.system_id,
+      select jsonb_agg(jsonb_build_object('group', g.number, 'incarnation', greatest(g.incarnation, g.served_incarnation), 'epoch', g.served_version, 'system_id', g.system_id,
         'node_id', g.served_by, 'name', coalesce(n.name, ''), 'host', g.served_host, 'port', g.served_port, 'proxy_port', g.served_proxy, 'gone', g.served_by = 0,
         'replicas', case when g.replicas then coalesce((
           select jsonb_agg(jsonb_build_object('node_id', x.id, 'name', x.name, 'host', x.host, 'port', x.port, 'cluster', x.cluster) order by x.id)

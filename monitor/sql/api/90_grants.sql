@@ -3,7 +3,7 @@ do $$
 declare
   callable constant text[] := array['hello', 'register', 'report', 'goal', 'command', 'answer', 'pause', 'create_formation',
     'drop_formation', 'create_database', 'drop_database', 'set_settings', 'set_node_metadata', 'state', 'events', 'formations', 'settings', 'node_by_name', 'timelines',
-    'explain_input', 'topology'];
+    'explain_input', 'topology', 'outdone'];
   f record;
 begin
   revoke all on all functions in schema autoctl from public;
