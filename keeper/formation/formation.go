@@ -20,6 +20,7 @@ import (
 type Monitor interface {
 	Topology(ctx context.Context, formation string) (monitorapi.Topology, error)
 	Changes(ctx context.Context, formation string) (<-chan monitorapi.Change, error)
+	Outdone(ctx context.Context, formation string, places []monitorapi.Told) (raised int, err error)
 }
 
 // Parts are what a [Keeper] works with.
@@ -234,6 +235,7 @@ func (k *Keeper) announce(ctx context.Context) error {
 		}
 		found := k.redirect(ctx, t, goal.Group)
 		k.note(found)
+		k.outdone(ctx, found)
 		if !told && k.spread(found, goal.Group) {
 			k.mu.Lock()
 			k.pushed = own
@@ -278,6 +280,7 @@ func (k *Keeper) reconcile(ctx context.Context) error {
 		if serving && k.Goal().Group == citus.Coordinator {
 			found := everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Reconcile(ctx, t) })
 			k.note(found)
+			k.outdone(ctx, found)
 			pace = k.pace(found)
 		} else if k.Goal().Group == citus.Coordinator {
 			pace = shortPace
