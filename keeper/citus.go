@@ -37,6 +37,7 @@ func (s *Service) newFormation() *formation.Keeper {
 		},
 		Tell:   func() { s.daemon.Wake() },
 		Ensure: s.node.EnsureDatabase,
+		Sever:  s.node.Sever,
 		Client: &metadata.Client{Connect: s.connectFellow, Log: s.opts.Log},
 		Log:    s.opts.Log,
 	})

@@ -36,6 +36,8 @@ type Parts struct {
 	Tell     func()
 	// Ensure makes a further database of the formation on this node's server, which serves, with the extension. It writes nothing when all is there.
 	Ensure func(ctx context.Context, database string) error
+	// Sever shuts the connections that this node's server has to an address, and says how many there were.
+	Sever func(ctx context.Context, host string, port int) (int, error)
 	// Client carries topologies to the servers.
 	Client *metadata.Client
 	Log    zerolog.Logger
@@ -49,6 +51,7 @@ type Keeper struct {
 	work   chan struct{} // for reconcile
 	turn   chan struct{} // for handOver
 	listed chan struct{} // for prepare
+	left   chan struct{} // for sever
 
 	mu       sync.Mutex // guards what follows
 	topology monitorapi.Topology
@@ -69,7 +72,7 @@ const fetchTimeout = 3 * time.Second
 
 // New returns a keeper that [Keeper.Run] starts.
 func New(p Parts) *Keeper {
-	return &Keeper{Parts: p, obeyed: make(chan struct{}, 1), news: make(chan struct{}, 1), work: make(chan struct{}, 1), turn: make(chan struct{}, 1), listed: make(chan struct{}, 1)}
+	return &Keeper{Parts: p, obeyed: make(chan struct{}, 1), news: make(chan struct{}, 1), work: make(chan struct{}, 1), turn: make(chan struct{}, 1), listed: make(chan struct{}, 1), left: make(chan struct{}, 1)}
 }
 
 // Obeyed tells of a new goal. It does not block.
@@ -87,6 +90,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	g.Go(func() error { return k.reconcile(ctx) })
 	g.Go(func() error { return k.handOver(ctx) })
 	g.Go(func() error { return k.prepare(ctx) })
+	g.Go(func() error { return k.sever(ctx) })
 	return g.Wait()
 }
 
@@ -180,6 +184,7 @@ func (k *Keeper) fetch(ctx context.Context, m Monitor, formation string) {
 		signal(k.news)
 		signal(k.work)
 		signal(k.listed)
+		signal(k.left)
 	}
 }
 

@@ -1,0 +1,120 @@
+package formation
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autoctl/autoctl/citus"
+)
+
+// How soon after a group has moved its former place is looked at, for how long it may say nothing before it is taken for one that hangs, how often that is repeated, and for how
+// long: the kernel gives up within that.
+const (
+	severAfter  = 300 * time.Millisecond
+	severAnswer = 500 * time.Millisecond
+	severPace   = 250 * time.Millisecond
+	severFor    = 3 * time.Minute
+)
+
+// former is a place from which a group has gone.
+type former struct {
+	group int
+	since time.Time
+	hung  int // looks in a row
+}
+
+// sever frees this node's server of connections to former places that say nothing any more: a host that hangs or that was cut off. Whoever waits for an answer from there gets
+// an error instead, and whoever was ended meanwhile ends. A place that answers or refuses is left alone: its own server ends what it has.
+func (k *Keeper) sever(ctx context.Context) error {
+	served := map[int]citus.Address{}
+	gone := map[citus.Address]*former{}
+	for ctx.Err() == nil {
+		k.moved(served, gone)
+		for at, f := range gone {
+			k.severFrom(ctx, at, f, gone)
+		}
+		if len(gone) == 0 {
+			nap(ctx, calmPace, k.left)
+			continue
+		}
+		nap(ctx, severPace, k.left)
+	}
+	return nil
+}
+
+// moved notes what groups of others have moved since it was last asked.
+func (k *Keeper) moved(served map[int]citus.Address, gone map[citus.Address]*former) {
+	own := k.Goal().Group
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.fetched {
+		return
+	}
+	for _, g := range k.topology.Groups {
+		at := citus.Address{Host: g.Host, Port: g.Port}
+		if g.Group == own || !g.Open || served[g.Group] == at {
+			continue
+		}
+		if before, known := served[g.Group]; known {
+			gone[before] = &former{group: g.Group, since: time.Now()}
+		}
+		served[g.Group] = at
+	}
+	for _, at := range served {
+		delete(gone, at)
+	}
+}
+
+// severFrom looks at one former place, and takes it off the list when there is no more to do.
+func (k *Keeper) severFrom(ctx context.Context, at citus.Address, f *former, gone map[citus.Address]*former) {
+	age := time.Since(f.since)
+	if age < severAfter {
+		return
+	}
+	if age > severFor || !hangs(ctx, at) {
+		delete(gone, at)
+		return
+	}
+	if f.hung++; f.hung < 2 {
+		return
+	}
+	n, err := k.Sever(ctx, at.Host, at.Port)
+	if n > 0 {
+		k.Log.Warn().Int("group", f.group).Str("place", at.String()).Int("connections", n).Msg("the group's former primary does not answer: connections to it are severed")
+	}
+	if err != nil && ctx.Err() == nil {
+		k.Log.Warn().Err(err).Msg("sessions that wait for a former primary have to wait for the kernel")
+		delete(gone, at)
+	}
+}
+
+// hangs reports whether nothing at all is heard from a server, not even a refusal.
+func hangs(ctx context.Context, at citus.Address) bool {
+	ctx, cancel := context.WithTimeout(ctx, severAnswer)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(at.Host, strconv.Itoa(at.Port)))
+	if err != nil {
+		return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, unix.EHOSTUNREACH) || timedOut(err)
+	}
+	defer func() { _ = conn.Close() }()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return false
+	}
+	// SSLRequest: a server answers with one byte, whoever asks.
+	if _, err := conn.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
+		return timedOut(err)
+	}
+	_, err = conn.Read(make([]byte, 1))
+	return timedOut(err)
+}
+
+func timedOut(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
