@@ -77,6 +77,9 @@ func Create(ctx context.Context, cfg Config, monitor Registrar, note func(string
 	if cfg, err = decide(ctx, cfg, s); err != nil {
 		return Created{}, err
 	}
+	if cfg.Group, err = citusGroup(ctx, cfg, s); err != nil {
+		return Created{}, err
+	}
 	made = Created{Case: CaseEmpty, Config: cfg}
 	if s.existing() {
 		made.Case = CaseExisting

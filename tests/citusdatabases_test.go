@@ -56,7 +56,10 @@ func in(t *testing.T, n *cluster.Node, database, sql string) []string {
 }
 
 // knows waits until every primary of the groups knows all primaries of the groups in the database, and nobody else.
-func knows(c *cluster.Cluster, database string, groups ...int) {
+func knows(c *cluster.Cluster, database string, groups ...int) { knowsBy(c, "", database, groups...) }
+
+// knowsBy is knows for a test that needs more of libpq's options to be let in.
+func knowsBy(c *cluster.Cluster, options, database string, groups ...int) {
 	c.Await(late, fmt.Sprintf("groups %v know each other in database %s", groups, database), func(ctx context.Context) error {
 		var want []string
 		for _, g := range groups {
@@ -65,7 +68,7 @@ func knows(c *cluster.Cluster, database string, groups ...int) {
 		}
 		for _, g := range groups {
 			p, _ := c.Serving(g)
-			have, err := tryIn(ctx, p, database, "select groupid, nodename, nodeport, isactive, hasmetadata from pg_dist_node where noderole = 'primary' order by groupid")
+			have, err := tryIn(ctx, p, database, "select groupid, nodename, nodeport, isactive, hasmetadata from pg_dist_node where noderole = 'primary' order by groupid", options)
 			if err != nil {
 				return err
 			}
@@ -126,7 +129,7 @@ func TestCitusDatabases(t *testing.T) {
 	t.Run("dropped by hand", func(t *testing.T) { databasesDropped(t, c) })
 }
 
-// databasesHandOver moves group 1 while clients write in every database through both coordinators' group and another worker: none sees an error.
+// databasesHandOver moves group 1 while clients write in every database through the coordinator and through another worker: none sees an error.
 func databasesHandOver(t *testing.T, c *cluster.Cluster, all []string) {
 	coordinator, _ := c.Serving(0)
 	other, _ := c.Serving(2)

@@ -88,7 +88,12 @@ func activated(st keeper.CitusStatus) error {
 	}
 	for _, n := range nodes {
 		if n.Problem != "" {
-			return fail(classFailed, "is the node admitted in pg_hba.conf of the others, and they in its own?", "group %d at %s: %s", n.Group, n.At, n.Problem)
+			hint := "autoctl show state tells which nodes serve"
+			if strings.Contains(n.Problem, "pg_hba.conf") {
+				hint = "every node must admit all nodes of the formation to its databases, in any role: lines such as \"hostssl " + st.Database +
+					" all ADDRESS/32 METHOD\" in pg_hba.conf, for the address of each"
+			}
+			return fail(classFailed, hint, "%s", n.Problem)
 		}
 		if len(n.Left) > 0 {
 			return fail(classFailed, "", "group %d at %s: %s", n.Group, n.At, n.Left[0].Reason)

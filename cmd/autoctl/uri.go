@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +20,8 @@ type uriRow struct {
 	// Access is "read-write", "read-only", or "monitor".
 	Access string `json:"access"`
 	URI    string `json:"uri"`
+	// Cluster is the Citus cluster name of the read replicas that the URI leads to; empty for all other URIs.
+	Cluster string `json:"citus_cluster,omitempty"`
 }
 
 func (a *app) showURI() *cobra.Command {
@@ -27,7 +31,8 @@ func (a *app) showURI() *cobra.Command {
 		Use: "uri", Short: "Print connection URIs for applications, and the monitor's",
 		Long: `Print connection URIs. Those of a formation name all its nodes: libpq, and drivers that
 follow it, find the primary (target_session_attrs=read-write) or prefer a standby for
-reading. They hold no password.`,
+reading. They hold no password. Read replicas that Citus knows (--citus-secondary) have a URI of
+their own.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return attempt(t.withMonitor(cmd.Context(), func(s *session) error {
 				rows, err := a.uriRows(cmd.Context(), t, s, uriOptions{sslMode: sslMode, sslRoot: sslRoot, user: user})
@@ -37,7 +42,11 @@ reading. They hold no password.`,
 				return a.print(map[string]any{"uris": rows}, func(w io.Writer) {
 					tab := newTable("Type", "Name", "Access", "Connection String")
 					for _, r := range rows {
-						tab.add(r.Type, r.Name, r.Access, r.URI)
+						access := r.Access
+						if r.Cluster != "" {
+							access += ", cluster " + r.Cluster
+						}
+						tab.add(r.Type, r.Name, access, r.URI)
 					}
 					tab.write(w)
 				})
@@ -65,7 +74,7 @@ func (a *app) uriRows(ctx context.Context, t *target, s *session, o uriOptions) 
 		return nil, err
 	}
 	o = t.uriDefaults(own, o)
-	rows := []uriRow{{"monitor", "monitor", "monitor", own}}
+	rows := []uriRow{{Type: "monitor", Name: "monitor", Access: "monitor", URI: own}}
 	st, err := a.chosenState(ctx, t, s)
 	if err != nil {
 		return nil, err
@@ -79,7 +88,12 @@ func (a *app) uriRows(ctx context.Context, t *target, s *session, o uriOptions) 
 			if err != nil {
 				return nil, err
 			}
-			rows = append(rows, uriRow{"formation", f.Name, "read-write", write}, uriRow{"formation", f.Name, "read-only", read})
+			rows = append(rows, uriRow{Type: "formation", Name: f.Name, Access: "read-write", URI: write}, uriRow{Type: "formation", Name: f.Name, Access: "read-only", URI: read})
+			replicas, err := replicaURIs(f, g, o)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, replicas...)
 		}
 	}
 	return rows, nil
@@ -108,7 +122,7 @@ func groupURIs(database string, g monitorapi.GroupState, o uriOptions) (write, r
 		hosts = append(hosts, conninfo.Host{Name: primary.Host, Port: primary.Port})
 	}
 	for _, n := range sortedNodes(g) {
-		if primary == nil || n.NodeID != primary.NodeID {
+		if n.Cluster == "" && (primary == nil || n.NodeID != primary.NodeID) {
 			hosts = append(hosts, conninfo.Host{Name: n.Host, Port: n.Port})
 		}
 	}
@@ -122,4 +136,28 @@ func groupURIs(database string, g monitorapi.GroupState, o uriOptions) (write, r
 	options["target_session_attrs"] = conninfo.PreferStandby
 	read, err = conninfo.URI(hosts, o.user, database, options)
 	return write, read, err
+}
+
+// replicaURIs renders a URI for each cluster of read replicas among the coordinators.
+func replicaURIs(f monitorapi.FormationState, g monitorapi.GroupState, o uriOptions) ([]uriRow, error) {
+	clusters := map[string]monitorapi.GroupState{}
+	for _, n := range g.Nodes {
+		if n.Cluster == "" {
+			continue
+		}
+		name := n.Cluster
+		n.Cluster = ""
+		of := clusters[name]
+		of.Nodes = append(of.Nodes, n)
+		clusters[name] = of
+	}
+	var rows []uriRow
+	for _, name := range slices.Sorted(maps.Keys(clusters)) {
+		_, read, err := groupURIs(f.Database, clusters[name], o)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, uriRow{Type: "formation", Name: f.Name, Access: "read-only", URI: read, Cluster: name})
+	}
+	return rows, nil
 }

@@ -112,7 +112,10 @@ func (n *Node) fellowRules(f fsm.Files) []hba.Rule {
 		for _, address := range n.peerAddresses(host) {
 			r := n.host(databases, []string{hba.All}, address)
 			if r.Method == "cert" {
-				r.Options = []hba.Option{{Name: "map", Value: identMap}}
+				// The nodes' own certificates are good for the roles of the map. Another role needs one of its own, which pg_dist_authinfo names.
+				known := n.host(databases, n.certificateRoles(), address)
+				known.Options = []hba.Option{{Name: "map", Value: identMap}}
+				rules = append(rules, known)
 			}
 			rules = append(rules, r)
 		}

@@ -120,7 +120,7 @@ func (c *Cluster) Serving(group int) (primary, standby *Node) {
 		switch {
 		case n.Reported.Serves() && n.Assigned.Serves():
 			primary = c.Node(n.Name)
-		case n.Reported == Secondary && n.Assigned == Secondary:
+		case n.Reported == Secondary && n.Assigned == Secondary && n.Cluster == "":
 			standby = c.Node(n.Name)
 		}
 	}
@@ -156,6 +156,7 @@ func whole(state monitorapi.State, number int) error {
 			primaries, standbys := 0, 0
 			for _, n := range g.Nodes {
 				switch {
+				case n.Cluster != "": // a read replica is nobody's standby
 				case n.Reported != n.Assigned:
 					return fmt.Errorf("%s is %s, assigned %s", n.Name, n.Reported, n.Assigned)
 				case n.Reported == Primary && n.Open:
