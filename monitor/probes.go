@@ -57,19 +57,31 @@ func (p *probes) stop() {
 	p.wg.Wait()
 }
 
+// run begins a probe at every interval, whether or not the ones before have been answered: on a network as slow as the timeout each of them would fail
+// otherwise, and a node that lives would have nothing but its reports to say so.
 func (p *probes) run(ctx context.Context, n watched) {
+	var flying sync.WaitGroup
+	defer flying.Wait()
 	for ctx.Err() == nil {
 		t := p.s.views.timings()
-		began := time.Now()
-		one, cancel := context.WithTimeout(ctx, time.Duration(t.ProbeTimeoutMS)*time.Millisecond)
-		r := p.s.c.Probe(one, probe.Target{Host: n.Host, Port: n.Port, User: "autoctl_probe", Database: "postgres"})
-		cancel()
-		if ctx.Err() != nil {
-			return
-		}
-		if p.s.views.probeResult(n.ID, r.Status.Serving()) {
-			p.s.queue.Wake(n.Key)
-		}
-		sleep(ctx, time.Duration(t.ProbeIntervalMS)*time.Millisecond-time.Since(began))
+		flying.Go(func() { p.once(ctx, n, t) })
+		sleep(ctx, time.Duration(t.ProbeIntervalMS)*time.Millisecond)
+	}
+}
+
+// once tries until the node is lost anyway; a try that takes longer than probe_timeout counts as failed until it is answered after all.
+func (p *probes) once(ctx context.Context, n watched, t fsm.Settings) {
+	began := p.s.views.now()
+	late := time.AfterFunc(time.Duration(t.ProbeTimeoutMS)*time.Millisecond, func() { p.note(ctx, n, began, false) })
+	defer late.Stop()
+	one, cancel := context.WithTimeout(ctx, time.Duration(max(t.ProbeTimeoutMS, t.NodeLostAfterMS))*time.Millisecond)
+	defer cancel()
+	r := p.s.c.Probe(one, probe.Target{Host: n.Host, Port: n.Port, User: "autoctl_probe", Database: "postgres"})
+	p.note(ctx, n, began, r.Status.Serving())
+}
+
+func (p *probes) note(ctx context.Context, n watched, began fsm.Instant, good bool) {
+	if ctx.Err() == nil && p.s.views.probeResult(n.ID, began, good) {
+		p.s.queue.Wake(n.Key)
 	}
 }

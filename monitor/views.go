@@ -89,11 +89,15 @@ func (v *views) beat(id fsm.NodeID, beats int64) (back bool) {
 	return back
 }
 
-// probeResult notes a probe, and reports whether the node's health changed by it.
-func (v *views) probeResult(id fsm.NodeID, good bool) (flipped bool) {
+// probeResult notes a probe, and reports whether the node's health changed by it. One that failed says nothing where one that began later, or was
+// answered later, did not.
+func (v *views) probeResult(id fsm.NodeID, began fsm.Instant, good bool) (flipped bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	n := v.node(id)
+	if !good && n.probed > began {
+		return false
+	}
 	health := healthBad
 	if good {
 		health = healthGood

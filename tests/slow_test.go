@@ -12,7 +12,7 @@ import (
 )
 
 // TestBusyAndSlow tells of a machine whose every core is busy and of a network on
-// which every answer takes 300 ms, and one packet in twenty is lost, for two minutes:
+// which every packet takes 300 ms, and one in twenty is lost, for two minutes:
 // nobody is taken for dead. It runs alone.
 func TestBusyAndSlow(t *testing.T) {
 	long(t)
@@ -22,7 +22,7 @@ func TestBusyAndSlow(t *testing.T) {
 	c.AddAll("n1", "n2")
 	w := c.WriterOf(ledger.Config{StatementTimeout: 20 * time.Second, ConnectTimeout: 10 * time.Second})
 	before, began := c.LastEvent(), w.Elapsed()
-	fast := c.Lab.Slow(150*time.Millisecond, 5) // there and back
+	fast := c.Lab.Slow(300*time.Millisecond, 5)
 	var burners []*machine.Daemon
 	for range runtime.NumCPU() {
 		d, err := c.Node("n1").Start("busy", nil, "sh", "-c", "while :; do :; done")
