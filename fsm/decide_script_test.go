@@ -241,6 +241,7 @@ func (s *script) act(f []string) {
 			priority = number(v)
 		}
 		s.add(flags[0], priority, opts["quorum"] != "false", slices.Contains(flags, "data"))
+		s.named(flags[0]).Cluster = opts["cluster"]
 	case "tick":
 		d, err := time.ParseDuration(flags[0])
 		if err != nil {
