@@ -75,7 +75,7 @@ func TestCitusActorsDie(t *testing.T) {
 	c.Audit(b, 0, 1, 2)
 }
 
-// citusActor moves group 1 in order while somebody dies, whose daemon is started anew when the clients have gone on without it.
+// citusActor moves group 1 in order while somebody dies, whose daemon is started anew at once, as systemd does it.
 func citusActor(t *testing.T, c *cluster.Cluster, b *bank.Bank, begin func(), dies func(old, heir *cluster.Node) *cluster.Node) {
 	t.Helper()
 	old, heir := c.Serving(1)
@@ -89,12 +89,11 @@ func citusActor(t *testing.T, c *cluster.Cluster, b *bank.Bank, begin func(), di
 		r, err := c.TryCommandOn(ctx, c.Monitor.Host, "perform", "failover", "--group", "1", "--monitor", c.MonitorURI())
 		moved <- fmt.Sprintf("exit code %d %s%v", r.Code, r.Stderr, err)
 	}()
-	dead := dies(old, heir)
-	c.Works(b, late)
-	t.Logf("\n%s", b.Since())
-	if dead != nil {
+	if dead := dies(old, heir); dead != nil {
 		dead.Restart()
 	}
+	c.Works(b, late)
+	t.Logf("\n%s", b.Since())
 	c.AwaitGroups(2*late, 0, 1, 2)
 	t.Logf("perform failover: %s", <-moved)
 	c.Works(b, soon)

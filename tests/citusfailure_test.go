@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -134,7 +135,7 @@ func unstartable(t *testing.T, n *cluster.Node) func() {
 			t.Fatal(err)
 		}
 	}
-	set(append(good[:len(good):len(good)], []byte("\nno_such_setting = on\n")...))
+	set(append(slices.Clip(good), []byte("\nno_such_setting = on\n")...))
 	return func() { set(good) }
 }
 

@@ -23,6 +23,8 @@ type Config struct {
 	Vias []Via
 	// Groups hold the accounts.
 	Groups []int
+	// Kinds are what clients do, such as "write in group 1"; all there is where it is empty.
+	Kinds []string
 	// Dial reaches the hosts; nil for the ordinary network.
 	Dial pgconn.DialFunc
 	// Pause is how long a client waits between two operations, or two attempts to connect: 20 ms by default.
@@ -75,6 +77,9 @@ func Open(ctx context.Context, cfg Config) (*Bank, error) {
 	b := &Bank{cfg: cfg.withDefaults(), start: time.Now()}
 	for _, via := range b.cfg.Vias {
 		for _, k := range kindsOf(b.cfg.Groups) {
+			if len(cfg.Kinds) > 0 && !slices.Contains(cfg.Kinds, k.name) {
+				continue
+			}
 			b.clients = append(b.clients, &client{bank: b, id: len(b.clients) + 1, via: via, kind: k, acked: map[int]bool{}})
 		}
 	}

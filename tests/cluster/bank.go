@@ -29,7 +29,13 @@ func (c *Cluster) GroupURI(group int) string {
 // [Cluster.Audit] checks what they were told.
 func (c *Cluster) Bank(groups []int, vias ...int) *bank.Bank {
 	c.t.Helper()
-	cfg := bank.Config{Coordinator: c.GroupURI(0), Groups: groups, Dial: c.Lab.Dial}
+	return c.BankOf(bank.Config{Groups: groups}, vias...)
+}
+
+// BankOf is Bank with settings of its own.
+func (c *Cluster) BankOf(cfg bank.Config, vias ...int) *bank.Bank {
+	c.t.Helper()
+	cfg.Coordinator, cfg.Dial = c.GroupURI(0), c.Lab.Dial
 	for _, g := range vias {
 		name := fmt.Sprintf("worker %d", g)
 		if g == 0 {
