@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -47,8 +48,7 @@ func (h *Held) grow(ctx context.Context, t citus.Topology) {
 func (h *Held) growOn(ctx context.Context, t citus.Topology, g citus.Group) {
 	part, err := h.client.join(ctx, t, g, h.group)
 	if err == nil && part != nil {
-		p := patience{superseded: superseded(t, h.group), circles: true}
-		if err = h.hold(ctx, t, part, p, growPatience, time.Now().Add(growPatience)); err != nil {
+		if err = h.tryOn(ctx, t, part); err != nil {
 			part.s.close(ctx)
 		}
 	}
@@ -58,6 +58,18 @@ func (h *Held) growOn(ctx context.Context, t citus.Topology, g citus.Group) {
 	}
 	if part != nil && !h.add(ctx, part) {
 		part.s.close(ctx)
+	}
+}
+
+// tryOn asks one server again and again, and for no longer than a moment each time: who waits for the hold elsewhere may have what this server's clients wait for, and while we
+// wait for one of those Citus sees a deadlock, and ends a client.
+func (h *Held) tryOn(ctx context.Context, t citus.Topology, part *part) error {
+	p := patience{superseded: superseded(t, h.group), circles: true, since: time.Now()}
+	for wait := firstWait; ; wait = wait * 3 / 2 {
+		err := h.hold(ctx, t, part, p, wait, time.Now().Add(firstBudget))
+		if err == nil || part.s.conn.IsClosed() || !passing(err) && !errors.Is(err, errCircle) || time.Since(p.since) > growPatience || pause(ctx, betweenTry) != nil {
+			return err
+		}
 	}
 }
 

@@ -35,7 +35,8 @@ var params = conf.Params{
 	"shared_preload_libraries": "citus", "wal_level": "logical", "max_prepared_transactions": "80", "max_worker_processes": "24", "max_connections": "80",
 	"citus.node_conninfo": "sslmode=disable", "citus.node_connection_timeout": "2000ms", "citus.metadata_sync_interval": "2000ms",
 	"citus.metadata_sync_retry_interval": "1000ms", "citus.recover_2pc_interval": "10min", "citus.enable_statistics_collection": "off", "citus.local_hostname": "127.0.0.1",
-	"log_min_messages": "warning",
+	"citus.task_assignment_policy": "first-replica",
+	"log_min_messages":             "warning",
 }
 
 // requireCitus skips the test where the extension is not installed.

@@ -2,6 +2,7 @@ package metadata_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"github.com/autoctl/autoctl/internal/pgserver/pgtest"
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // load is clients that read and write through several nodes while something happens, each statement by statement, and the errors and pauses that they saw.
@@ -158,5 +161,20 @@ func (l *load) clean(t *testing.T) {
 	t.Helper()
 	for name, errs := range l.errs {
 		t.Errorf("%s: %d errors, such as %v", name, len(errs), fmt.Errorf("first: %w", errs[0]))
+	}
+}
+
+// ended fails the test if any client saw another error than that its session, or its transaction, was ended in favour of others.
+func (l *load) ended(t *testing.T) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, errs := range l.errs {
+		for _, err := range errs {
+			pg, ok := errors.AsType[*pgconn.PgError](err)
+			if !ok || pg.Code != pgerrcode.AdminShutdown && pg.Code != pgerrcode.DeadlockDetected {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }

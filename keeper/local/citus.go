@@ -48,6 +48,10 @@ func (n *Node) citusParams(p, user conf.Params) error {
 	p["citus.metadata_sync_interval"], p["citus.metadata_sync_retry_interval"] = "2000ms", "1000ms"
 	p["citus.recover_2pc_interval"] = "10s"
 	p["citus.enable_statistics_collection"] = "off"
+	// The default compares the addresses of shards with those of nodes, which are not read at the same time: a query that is planned while an address changes fails.
+	if user["citus.task_assignment_policy"] == "" {
+		p["citus.task_assignment_policy"] = "first-replica"
+	}
 	p["citus.use_secondary_nodes"], p["citus.cluster_name"] = "never", "default"
 	if n.config().Cluster != "" {
 		p["citus.use_secondary_nodes"], p["citus.cluster_name"] = "always", n.config().Cluster
