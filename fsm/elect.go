@@ -121,7 +121,7 @@ func (d *decider) lateVoters() []*Node {
 	var late []*Node
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if _, ok := vote(n); n.Goal.State == StateReportLSN && n.Goal.AwaitEnd && !(ok && n.Report.Vote.Ended) {
+		if _, ok := vote(n); n.Goal.State == StateReportLSN && n.Goal.AwaitEnd && (!ok || !n.Report.Vote.Ended) {
 			late = append(late, n)
 		}
 	}
@@ -135,7 +135,7 @@ func (d *decider) drained() bool {
 		return false
 	}
 	late := d.lateVoters()
-	if !d.inPhase(PhaseDraining) && !(d.inPhase(PhaseVoting) && len(late) > 0) {
+	if !d.inPhase(PhaseDraining) && (!d.inPhase(PhaseVoting) || len(late) == 0) {
 		return false
 	}
 	r := p.Report

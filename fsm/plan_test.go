@@ -339,7 +339,7 @@ func safeStep(goal Goal, f Facts, before []Step, s Step, serves bool) error {
 		for _, b := range before {
 			gate = gate || b.Kind == StepConfigure && b.Files.Gate
 		}
-		if goal.Configuration.K > 0 && !gate && !(goal.Confirmed && f.Server.Guarded) {
+		if goal.Configuration.K > 0 && !gate && (!goal.Confirmed || !f.Server.Guarded) {
 			return fmt.Errorf("a promotion without a gate that shows clients what may be lost (S16)")
 		}
 		if !f.Files.Effective && (!slices.ContainsFunc(before, func(b Step) bool { return b.Kind == StepConfigure }) || !f.Server.Final || f.Files.Following != 0) {

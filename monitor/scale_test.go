@@ -51,6 +51,7 @@ type scale struct {
 }
 
 func newScale(b *testing.B, groups int) *scale {
+	b.Helper()
 	s := &scale{b: b, bench: newBench(b), world: newWorld()}
 	s.bench.troubled = true
 	s.bench.c.Parameters = map[string]string{"max_connections": fmt.Sprint(4*groups + 100)}
@@ -258,7 +259,7 @@ func (s *scale) used() usage {
 	if err != nil {
 		s.b.Fatal(err)
 	}
-	for _, text := range strings.Fields(string(children)) {
+	for text := range strings.FieldsSeq(string(children)) {
 		pid, _ := strconv.Atoi(text)
 		u.server += cpu(pid, false)
 		u.serverMB += memory(pid)

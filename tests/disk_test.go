@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,7 @@ func exhaust(t *testing.T, c *cluster.Cluster, n *cluster.Node, writer *cluster.
 	c.Await(late, n.Name+" has no room left", func(context.Context) error {
 		failure := megabytes(t, writer.Host, 20)
 		if now := n.Postmaster(); now == before {
-			return fmt.Errorf("process %d still runs; the last failure was: %v", now, failure)
+			return fmt.Errorf("process %d still runs: %w", now, cmp.Or(failure, errors.New("nothing failed yet")))
 		}
 		return nil
 	})

@@ -78,7 +78,7 @@ primary of each group, deletes it.`,
 func (t *target) awaitDatabase(ctx context.Context, formation, database string, limit time.Duration) (bool, error) {
 	l, _, err := t.local()
 	if err != nil || l.Node.Kind != string(fsm.KindCitus) || l.Node.Formation != formation {
-		return false, nil //nolint:nilerr // a command from elsewhere
+		return false, nil // a command from elsewhere
 	}
 	if limit > 0 {
 		var cancel context.CancelFunc
@@ -92,7 +92,7 @@ func (t *target) awaitDatabase(ctx context.Context, formation, database string, 
 		var st keeper.CitusStatus
 		err := control.Call(ctx, statePath(l.PostgreSQL.PGData), control.Request{Command: "citus"}, &st, nil)
 		if err != nil && !asked {
-			return false, nil //nolint:nilerr // no daemon runs here
+			return false, nil // no daemon runs here
 		}
 		if err == nil {
 			if missing = lacks(st, database); missing == nil {

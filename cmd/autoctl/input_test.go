@@ -183,7 +183,7 @@ func TestBadInput_UntrustedMonitor(t *testing.T) {
 // TestNearest: who is far from every name meant none of them.
 func TestNearest(t *testing.T) {
 	names := []string{"node1", "node2", "candidate-priority", "watch"}
-	for name, want := range map[string]string{"nope": "", "nod1": "node1", "wathc": "watch", "candiate-prority": "candidate-priority", "node": "node1", "x": "", "": ""} {
+	for name, want := range map[string]string{"nope": "", "nod1": "node1", "wathc": "watch", "candidat-prority": "candidate-priority", "node": "node1", "x": "", "": ""} {
 		if got := nearest(name, names); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", name, got, want)
 		}

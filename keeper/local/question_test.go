@@ -56,6 +56,7 @@ func late(t *testing.T, to int, delay time.Duration) int {
 }
 
 func relay(t *testing.T, client net.Conn, to int, delay time.Duration) {
+	t.Helper()
 	defer client.Close()
 	select {
 	case <-time.After(delay):
