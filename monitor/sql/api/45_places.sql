@@ -5,6 +5,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   p record;
   g autoctl.grp;
+  n autoctl.node;
   raised integer := 0;
 begin
   perform autoctl.check_protocol(protocol);
@@ -27,8 +28,11 @@ begin
     values (f, p.grp, 0, '', 'outdone', 'topology',
       format('a node of the formation was told of the place %s under epoch %s.%s: this monitor''s is %s.%s from now on',
         coalesce(nullif(p.host, '') || ':' || p.port, 'of nobody'), p.incarnation, p.epoch, g.served_incarnation, g.served_version), '', '');
-    perform pg_notify('autoctl_change', json_build_object('time', clock_timestamp(), 'formation', f, 'group', p.grp, 'node', 0, 'name', '', 'host', '', 'port', 0,
-      'reported', '', 'assigned', '', 'event', 'outdone', 'text', 'a node knew a newer epoch of the group''s place')::text);
+    n := null;
+    select * into n from autoctl.node x where x.id = g.served_by;
+    n.formation := f;
+    n.grp := p.grp;
+    perform autoctl.announce(n, '', 'outdone', 'a node knew a newer epoch of the group''s place');
   end loop;
   return jsonb_build_object('raised', raised);
 end $$;
