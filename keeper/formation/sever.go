@@ -91,6 +91,47 @@ func (k *Keeper) severFrom(ctx context.Context, at citus.Address, f *former, gon
 		k.Log.Warn().Err(err).Msg("sessions that wait for a former primary have to wait for the kernel")
 		delete(gone, at)
 	}
+	if err := k.endSessionsOf(ctx, at); err != nil && ctx.Err() == nil {
+		k.Log.Debug().Err(err).Msg("the sessions of a former primary could not be ended now")
+	}
+}
+
+// endSessionsOf ends the sessions that a former primary has on this node's server, if it serves: it will not go on with them, and they may hold locks that others wait for, some only
+// since those before them were ended. One that waits for a standby is spared, and so is everything where another group is served from the same host.
+func (k *Keeper) endSessionsOf(ctx context.Context, at citus.Address) error {
+	goal := k.Goal()
+	if !goal.State.Serves() || k.servedFrom(at.Host) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupHost(ctx, at.Host)
+	if err != nil {
+		return err
+	}
+	c, err := k.Client.Connect(ctx, goal.Group, k.Own(), goal.Database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
+	tag, err := c.Exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and application_name ~ '^citus_[a-z_]+ gpid=[0-9]+$'
+		and client_addr = any ($1::text[]::inet[]) and wait_event is distinct from 'SyncRep'`, found)
+	if n := tag.RowsAffected(); n > 0 {
+		k.Log.Warn().Str("place", at.String()).Int64("sessions", n).Msg("the former primary does not answer: the sessions that it has here are ended")
+	}
+	return err
+}
+
+// servedFrom reports whether some group is served from a host now.
+func (k *Keeper) servedFrom(host string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, g := range k.topology.Groups {
+		if g.Host == host {
+			return true
+		}
+	}
+	return false
 }
 
 // hangs reports whether nothing at all is heard from a server, not even a refusal.
