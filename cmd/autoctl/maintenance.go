@@ -20,77 +20,54 @@ func (a *app) disableCommand() *cobra.Command {
 }
 
 func (a *app) enableMaintenance() *cobra.Command {
-	var t *target
-	var w *waitOptions
-	var name string
 	var allow bool
 	cmd := &cobra.Command{
 		Use: "maintenance", Short: "Hand a node to its operator: autoctl neither starts nor stops its PostgreSQL",
 		Long: `Hand a node to its operator: autoctl neither starts nor stops its PostgreSQL until
 "autoctl disable maintenance". A primary needs --allow-failover: it hands over first.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return attempt(t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
-				wait, err := w.limit(cmd.Context(), s)
-				if err != nil {
-					return err
-				}
-				o := operation{a: a, s: s, group: g.Group, wait: wait,
-					command: fsm.Command{Kind: fsm.CommandMaintenance, Node: n.NodeID, AllowFailover: allow}}
-				o.watch = func(g monitorapi.GroupState) verdict {
-					m := member(g, n.NodeID)
-					switch {
-					case m == nil:
-						return verdict{err: fail(classFailed, "", "the node has left the group")}
-					case !m.Maintenance && g.Election == nil && m.Assigned.Serves():
-						return verdict{err: o.abandoned(g, m)}
-					case m.Reported == fsm.StateMaintenance && m.Assigned == fsm.StateMaintenance:
-						return verdict{done: true, text: printable(m.Name) + " is in maintenance: its PostgreSQL is yours."}
-					}
-					return verdict{}
-				}
-				return o.carryOut(cmd.Context())
-			}), "enable maintenance")
-		},
 	}
-	t = bindTarget(cmd, true)
-	w = bindWait(cmd)
-	bindName(cmd, &name)
 	cmd.Flags().BoolVar(&allow, "allow-failover", false, "let a primary hand over first")
-	return leaf(cmd, cobra.NoArgs)
+	return a.onNode(cmd, "enable maintenance", func(id fsm.NodeID) fsm.Command {
+		return fsm.Command{Kind: fsm.CommandMaintenance, Node: id, AllowFailover: allow}
+	}, (*operation).untilInMaintenance)
+}
+
+// untilInMaintenance is content when the node is its operator's.
+func (o *operation) untilInMaintenance(n monitorapi.NodeState, _ monitorapi.GroupState) watcher {
+	return func(g monitorapi.GroupState) verdict {
+		m := member(g, n.NodeID)
+		switch {
+		case m == nil:
+			return verdict{err: fail(classFailed, "", "the node has left the group")}
+		case !m.Maintenance && g.Election == nil && m.Assigned.Serves():
+			return verdict{err: o.abandoned(g, m)}
+		case m.Reported == fsm.StateMaintenance && m.Assigned == fsm.StateMaintenance:
+			return verdict{done: true, text: printable(m.Name) + " is in maintenance: its PostgreSQL is yours."}
+		}
+		return verdict{}
+	}
 }
 
 func (a *app) disableMaintenance() *cobra.Command {
-	var t *target
-	var w *waitOptions
-	var name string
-	cmd := &cobra.Command{
-		Use: "maintenance", Short: "Take a node back from its operator",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return attempt(t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
-				wait, err := w.limit(cmd.Context(), s)
-				if err != nil {
-					return err
-				}
-				o := operation{a: a, s: s, group: g.Group, wait: wait, command: fsm.Command{Kind: fsm.CommandReturn, Node: n.NodeID}}
-				o.watch = func(g monitorapi.GroupState) verdict {
-					m := member(g, n.NodeID)
-					if m == nil {
-						return verdict{err: fail(classFailed, "", "the node has left the group")}
-					}
-					back := m.Reported == fsm.StateSecondary || m.Reported.Serves() || m.Reported == fsm.StateCatchingUp && !m.Quorum
-					if p := serving(g); back && m.Reported == m.Assigned && p != nil && p.Reported == p.Assigned {
-						return verdict{done: true, text: fmt.Sprintf("%s is back, in state %s.", printable(m.Name), m.Reported)}
-					}
-					return verdict{}
-				}
-				return o.carryOut(cmd.Context())
-			}), "disable maintenance")
-		},
+	cmd := &cobra.Command{Use: "maintenance", Short: "Take a node back from its operator"}
+	return a.onNode(cmd, "disable maintenance", func(id fsm.NodeID) fsm.Command {
+		return fsm.Command{Kind: fsm.CommandReturn, Node: id}
+	}, (*operation).untilBack)
+}
+
+// untilBack is content when the node serves or follows again.
+func (o *operation) untilBack(n monitorapi.NodeState, _ monitorapi.GroupState) watcher {
+	return func(g monitorapi.GroupState) verdict {
+		m := member(g, n.NodeID)
+		if m == nil {
+			return verdict{err: fail(classFailed, "", "the node has left the group")}
+		}
+		back := m.Reported == fsm.StateSecondary || m.Reported.Serves() || m.Reported == fsm.StateCatchingUp && !m.Quorum
+		if p := serving(g); back && m.Reported == m.Assigned && p != nil && p.Reported == p.Assigned {
+			return verdict{done: true, text: fmt.Sprintf("%s is back, in state %s.", printable(m.Name), m.Reported)}
+		}
+		return verdict{}
 	}
-	t = bindTarget(cmd, true)
-	w = bindWait(cmd)
-	bindName(cmd, &name)
-	return leaf(cmd, cobra.NoArgs)
 }
 
 func (a *app) pauseCommand() *cobra.Command {

@@ -128,57 +128,48 @@ func (o *operation) abandoned(g monitorapi.GroupState, p *monitorapi.NodeState) 
 }
 
 func (a *app) performPromotion() *cobra.Command {
-	var t *target
-	var w *waitOptions
-	var name string
-	cmd := &cobra.Command{
-		Use: "promotion", Short: "Make one node the primary",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return attempt(t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
-				wait, err := w.limit(cmd.Context(), s)
-				if err != nil {
-					return err
-				}
-				o := operation{a: a, s: s, group: g.Group, wait: wait, command: fsm.Command{Kind: fsm.CommandPromotion, Node: n.NodeID}}
-				o.watch = o.untilMoved(g, n.NodeID)
-				return o.carryOut(cmd.Context())
-			}), "perform promotion")
-		},
-	}
-	t = bindTarget(cmd, true)
-	w = bindWait(cmd)
-	bindName(cmd, &name)
-	return leaf(cmd, cobra.NoArgs)
+	cmd := &cobra.Command{Use: "promotion", Short: "Make one node the primary"}
+	return a.onNode(cmd, "perform promotion", func(id fsm.NodeID) fsm.Command {
+		return fsm.Command{Kind: fsm.CommandPromotion, Node: id}
+	}, func(o *operation, n monitorapi.NodeState, g monitorapi.GroupState) watcher {
+		return o.untilMoved(g, n.NodeID)
+	})
 }
 
 func (a *app) performRebuild() *cobra.Command {
-	var t *target
-	var w *waitOptions
-	var name string
 	cmd := &cobra.Command{
 		Use: "rebuild", Short: "Copy a standby's data anew from the primary",
 		Long: `Copy a standby's data anew from the primary. The present data stays until the copy is
 complete (--wait 0 waits for that however long it takes).`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return attempt(t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
-				wait, err := w.limit(cmd.Context(), s)
-				if err != nil {
-					return err
-				}
-				o := operation{a: a, s: s, group: g.Group, wait: wait, command: fsm.Command{Kind: fsm.CommandRebuild, Node: n.NodeID}}
-				o.watch = o.untilRebuilt(n)
-				return o.carryOut(cmd.Context())
-			}), "perform rebuild")
-		},
 	}
-	t = bindTarget(cmd, true)
-	w = bindWait(cmd)
+	return a.onNode(cmd, "perform rebuild", func(id fsm.NodeID) fsm.Command {
+		return fsm.Command{Kind: fsm.CommandRebuild, Node: id}
+	}, (*operation).untilRebuilt)
+}
+
+// onNode makes cmd one that gives the monitor a command about a node and waits until that is carried out.
+func (a *app) onNode(cmd *cobra.Command, what string, command func(fsm.NodeID) fsm.Command,
+	until func(*operation, monitorapi.NodeState, monitorapi.GroupState) watcher,
+) *cobra.Command {
+	var name string
+	t, w := bindTarget(cmd, true), bindWait(cmd)
 	bindName(cmd, &name)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return attempt(t.withNode(cmd.Context(), name, func(s *session, n monitorapi.NodeState, g monitorapi.GroupState) error {
+			wait, err := w.limit(cmd.Context(), s)
+			if err != nil {
+				return err
+			}
+			o := operation{a: a, s: s, group: g.Group, wait: wait, command: command(n.NodeID)}
+			o.watch = until(&o, n, g)
+			return o.carryOut(cmd.Context())
+		}), "%s", what)
+	}
 	return leaf(cmd, cobra.NoArgs)
 }
 
 // untilRebuilt is content when the node is in step again after it was seen to leave.
-func (o *operation) untilRebuilt(before monitorapi.NodeState) watcher {
+func (o *operation) untilRebuilt(before monitorapi.NodeState, _ monitorapi.GroupState) watcher {
 	left := before.Reported != fsm.StateSecondary
 	return func(g monitorapi.GroupState) verdict {
 		for _, c := range o.seen {

@@ -110,6 +110,9 @@ func serve(ctx context.Context, l net.Listener, h Handler) error {
 	for {
 		c, err := l.Accept()
 		if ctx.Err() != nil {
+			if err == nil {
+				_ = c.Close() // who came at the last moment is not left waiting
+			}
 			return nil
 		}
 		if errors.Is(err, net.ErrClosed) {
