@@ -16,12 +16,7 @@ import (
 )
 
 // runs is how often each fault is measured: AUTOCTL_BENCH_RUNS, or 5.
-func runs() int {
-	if n, err := strconv.Atoi(os.Getenv("AUTOCTL_BENCH_RUNS")); err == nil && n > 0 {
-		return n
-	}
-	return 5
-}
+func runs() int { return positive("AUTOCTL_BENCH_RUNS", 5) }
 
 // times are the results of one fault.
 type times []time.Duration

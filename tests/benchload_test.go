@@ -15,11 +15,17 @@ import (
 )
 
 // tables is how many tables the benchmark with many of them creates: AUTOCTL_BENCH_TABLES, or 10,000.
-func tables() int {
-	if n, err := strconv.Atoi(os.Getenv("AUTOCTL_BENCH_TABLES")); err == nil && n > 0 {
+func tables() int { return positive("AUTOCTL_BENCH_TABLES", 10_000) }
+
+// gigabytes is how large the data directory of the benchmark with much data is: AUTOCTL_BENCH_DATA, or 1.
+func gigabytes() int { return positive("AUTOCTL_BENCH_DATA", 1) }
+
+// positive is the number in a variable of the environment, or another where there is none.
+func positive(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
 		return n
 	}
-	return 10_000
+	return otherwise
 }
 
 // burden is something that may make servers slow to stop, to recover or to be promoted.
@@ -36,6 +42,7 @@ func burdens() []burden {
 	return []burden{
 		{name: "500 connections", settings: []string{"max_connections = 700"}, each: hold500},
 		{name: fmt.Sprintf("%d tables", tables()), settings: []string{"max_locks_per_transaction = 256"}, once: createTables},
+		{name: fmt.Sprintf("%d GB of data", gigabytes()), settings: []string{"max_wal_size = '2GB'"}, once: load},
 		{name: "400 MB dirty", settings: []string{"shared_buffers = '512MB'", "checkpoint_timeout = '1h'", "max_wal_size = '8GB'"}, once: fill, each: dirty},
 	}
 }
@@ -124,6 +131,17 @@ func createTables(b *testing.B, c *cluster.Cluster) {
 	for done := 0; done < tables(); done += batch {
 		p.SQL(fmt.Sprintf(`do $$ begin for i in 1..%d loop execute format('create table burden_%%s (id int)', %d + i); end loop; end $$`, batch, done))
 	}
+}
+
+func load(b *testing.B, c *cluster.Cluster) {
+	b.Helper()
+	p := c.PrimaryNode()
+	p.SQL("create table bulk (filler text)")
+	p.SQL("alter table bulk alter filler set storage plain")
+	for range gigabytes() * 20 { // 50 MB at a time
+		p.SQL("insert into bulk select repeat('x', 7900) from generate_series(1, 6400) i")
+	}
+	settle(b, c)
 }
 
 // The table of the burden of a dirty cache: so many rows of 1 kB.
