@@ -80,9 +80,10 @@ func BenchmarkCitusGap(b *testing.B) {
 			for range runs() {
 				c.Await(2*time.Minute, "the groups are whole", func(context.Context) error { return groupsWhole(c, 0, 1, 2) })
 				c.Works(clients, late)
-				p, _ := c.Serving(1)
+				p, heir := c.Serving(1)
 				clients.Mark()
 				repair := f.inject(p)
+				c.Await(late, heir.Name+" serves", func(context.Context) error { return serves(c, heir.Name) })
 				c.Works(clients, late)
 				for _, l := range clients.Since() {
 					name := l.Kind + " through " + l.Via

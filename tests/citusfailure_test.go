@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -40,7 +41,7 @@ const bystander = 3 * time.Second
 // fault is what happens to a group's primary, and what undoes it.
 type fault func(t *testing.T, primary *cluster.Node) (repair func())
 
-// strike lets something happen to the primaries of groups while the clients of a bank work, waits until all of them work again, and asserts that those
+// strike lets something happen to the primaries of groups while the clients of a bank work, waits until the last of them is replaced and all clients work again, and asserts that those
 // who need none of the groups saw no error and hardly a pause.
 func strike(t *testing.T, c *cluster.Cluster, b *bank.Bank, happens fault, groups ...int) bank.Report {
 	t.Helper()
@@ -57,6 +58,13 @@ func strike(t *testing.T, c *cluster.Cluster, b *bank.Bank, happens fault, group
 			repairs = append(repairs, repair)
 		}
 	}
+	last := primaries[len(primaries)-1].Name
+	c.Await(late, last+" is replaced", func(context.Context) error {
+		if p := serving(c, groups[len(groups)-1]); p == nil || p.Name == last {
+			return errors.New("nobody else serves")
+		}
+		return nil
+	})
 	c.Works(b, late)
 	r := b.Since()
 	t.Logf("\n%s", r)
