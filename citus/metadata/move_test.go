@@ -2,7 +2,9 @@ package metadata_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"github.com/autoctl/autoctl/citus/metadata"
 	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/internal/pgserver/pgtest"
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // caught waits until a standby has replayed all that its primary has.
@@ -116,6 +120,84 @@ func TestPlannedCoordinatorMove(t *testing.T) {
 		return l.servers[1].Query("select count(*) from pg_prepared_xacts") == "0" && l.servers[2].Query("select count(*) from pg_prepared_xacts") == "0"
 	})
 	l.whole(heir, l.servers[1], l.servers[2])
+}
+
+// A third server hangs, before the move begins or in the midst of it: the others hold and are told without it, the end of the move waits for it no longer than a moment, and it is
+// told when it is back.
+func TestMoveWithoutFrozen(t *testing.T) {
+	l := newFormation(t, 3)
+	const limit = 2 * time.Second
+	for _, first := range []bool{true, false} {
+		thaw := func() {}
+		if first {
+			thaw = freeze(t, l.servers[3])
+		}
+		began := time.Now()
+		held, err := l.client.Hold(within(t), l.wish(1, &citus.Hold{ID: "move", Planned: true, To: l.other()}), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		took := time.Since(began)
+		if !first {
+			thaw = freeze(t, l.servers[3])
+		}
+		began = time.Now()
+		moved := l.move(1, l.other())
+		done := make(chan metadata.Report, 1)
+		go func() { done <- held.Commit(context.Background(), moved) }()
+		<-held.Settled()
+		settled := time.Since(began)
+		for _, g := range []int{0, 1, 2} {
+			if got := l.servers[g].Query("select nodename from pg_dist_node where groupid = 1"); got != moved.Group(1).Primary.Host {
+				t.Errorf("settled, and group %d knows %s", g, got)
+			}
+		}
+		r := <-done
+		t.Logf("hangs from the first %v: held after %v, settled after %v, all over after %v", first, took.Round(time.Millisecond), settled.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+		if settled > limit || took > defaultConnect+limit {
+			t.Errorf("held after %v, settled after %v", took, settled)
+		}
+		if !r.Routed(1) || r.Propagated(1) {
+			t.Errorf("without one: %s", describe(r))
+		}
+		held.Release(within(t))
+		thaw()
+		l.await("propagated", func() bool { return l.client.Reconcile(within(t), moved).Propagated(1) })
+	}
+	l.whole(l.servers[0], l.servers[1], l.servers[2], l.servers[3])
+}
+
+// defaultConnect is what opening a session with a server that hangs takes.
+const defaultConnect = 2 * time.Second
+
+// The coordinator's own hand-over ends who holds it up as well, on a worker, and says why in that server's log.
+func TestGraceOfCoordinator(t *testing.T) {
+	l := newFormation(t, 1)
+	long := l.servers[1].Connect()
+	for _, sql := range []string{"begin", "update rates set rate = rate"} {
+		if _, err := long.Exec(within(t), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, err := l.client.Hold(within(t), l.wish(0, &citus.Hold{ID: "stern", Planned: true, GraceMS: 600}), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release(within(t))
+	if ended := held.Ended(); len(ended) != 1 || !strings.Contains(ended[0].Reason, "older than the grace of 600ms") {
+		t.Errorf("ended %+v", ended)
+	}
+	_, err = long.Exec(within(t), "select 1")
+	if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != pgerrcode.AdminShutdown {
+		t.Errorf("the client saw %v", err)
+	}
+	log, err := os.ReadFile(l.servers[1].LogFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(log), "autoctl ends the session of process") || !strings.Contains(string(log), "the writes of group 0 are held for a planned move") {
+		t.Error("the server's log does not say why the session was ended")
+	}
 }
 
 // A transaction that lasts longer than the grace is ended, and others are not; without force the hold fails instead.
