@@ -65,6 +65,7 @@ func TestCitusMore(t *testing.T) {
 }
 
 func testDatabases(t *testing.T, b *bench, client *monitorapi.Client) {
+	t.Helper()
 	const odd = `Odd "name", 'x'`
 	for _, name := range []string{"shop", odd} {
 		if err := client.CreateDatabase(t.Context(), "default", name); err != nil {

@@ -131,6 +131,7 @@ func TestCitusDatabases(t *testing.T) {
 
 // databasesHandOver moves group 1 while clients write in every database through the coordinator and through another worker: none sees an error.
 func databasesHandOver(t *testing.T, c *cluster.Cluster, all []string) {
+	t.Helper()
 	coordinator, _ := c.Serving(0)
 	other, _ := c.Serving(2)
 	ctx, stop := context.WithCancel(t.Context())
@@ -182,6 +183,7 @@ func databasesHandOver(t *testing.T, c *cluster.Cluster, all []string) {
 
 // databasesFailOver kills a group's primary for good: each database of every node learns the new address.
 func databasesFailOver(t *testing.T, c *cluster.Cluster, all []string, group int) {
+	t.Helper()
 	before, standby := c.Serving(group)
 	before.BreakPgControl()
 	before.KillPostmaster()
@@ -202,6 +204,7 @@ func databasesFailOver(t *testing.T, c *cluster.Cluster, all []string, group int
 
 // databasesDropped drops a database by hand on all primaries: show citus says so, the rest goes on and can hand over, and drop database ends it.
 func databasesDropped(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
 	for _, g := range []int{0, 1, 2} {
 		p, _ := c.Serving(g)
 		in(t, p, "postgres", "drop database shop with (force)")

@@ -29,9 +29,8 @@ const (
 	watchEvery = 15 * time.Millisecond
 )
 
-// supersededAfter is how long a hold for an older topology may stand in the way: it is about to be committed for the newer by whoever took it, as soon as that has seen its own
-// server open. Ended too early, the writes that waited go to the old primary, and are ended there.
-const supersededAfter = 1500 * time.Millisecond
+// supersededAfter is how long a hold for an older topology may stand in the way: it may be about to be committed for the newer, by whoever took it.
+const supersededAfter = 300 * time.Millisecond
 
 // patience says what a watch does about sessions that stand in the way.
 type patience struct {

@@ -40,7 +40,11 @@ func (t *target) keepsShards(ctx context.Context, s *session, n monitorapi.NodeS
 	}
 	var names []string
 	for _, sh := range shards {
-		names = append(names, fmt.Sprintf("%s (%d)", printable(sh.Table), sh.Shards))
+		name := printable(sh.Table)
+		if len(st.Formations[0].Databases) > 0 {
+			name += " in database " + printable(sh.Database)
+		}
+		names = append(names, fmt.Sprintf("%s (%d)", name, sh.Shards))
 	}
 	return fail(classRefused, fmt.Sprintf("move them first, on the coordinator: select citus_set_node_property('%s', %d, 'shouldhaveshards', false); "+
 		"select citus_rebalance_start(drain_only => true); --force drops the node, and what is in these shards is gone", n.Host, n.Port),
@@ -63,10 +67,22 @@ func (t *target) shardsOf(ctx context.Context, f monitorapi.FormationState, grou
 	if err != nil {
 		return nil, err
 	}
-	uri, _, err := groupURIs(f.Database, f.Groups[i], t.uriDefaults(own, uriOptions{}))
-	if err != nil {
-		return nil, err
+	for _, database := range append([]string{f.Database}, f.Databases...) {
+		uri, _, err := groupURIs(database, f.Groups[i], t.uriDefaults(own, uriOptions{}))
+		if err != nil {
+			return nil, err
+		}
+		list, err := shardsAt(ctx, uri, group)
+		if err != nil {
+			return nil, err
+		}
+		shards = append(shards, list...)
 	}
+	return shards, nil
+}
+
+// shardsAt asks a coordinator as an application does.
+func shardsAt(ctx context.Context, uri string, group int) ([]formation.Shards, error) {
 	conn, err := pgx.Connect(ctx, uri)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the coordinator: %w", err)

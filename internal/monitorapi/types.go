@@ -275,6 +275,8 @@ type Place struct {
 	ProxyPort int `json:"proxy_port"`
 	// Replicas are the group's read replicas that have been in step once; nil for a group that has never had any.
 	Replicas []Replica `json:"replicas"`
+	// Handing says that the group is being handed over with its writes held: who holds them sends them on, and until then nobody else is to.
+	Handing bool `json:"handing,omitempty"`
 	// Open says that the node serves and admits clients, as far as the monitor has heard; Gone, that the group's last node was dropped.
 	Open bool `json:"open"`
 	Gone bool `json:"gone"`

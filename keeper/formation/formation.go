@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,6 +60,7 @@ type Keeper struct {
 	changed  time.Time   // when the topology changed
 	pushed   citus.Epoch // the place of the own group that everybody was told
 	hand     holding
+	handing  map[int]handing
 }
 
 // How often the metadata are looked at although nobody told of a change: all is well, something is not.
@@ -72,7 +74,7 @@ const fetchTimeout = 3 * time.Second
 
 // New returns a keeper that [Keeper.Run] starts.
 func New(p Parts) *Keeper {
-	return &Keeper{Parts: p, obeyed: make(chan struct{}, 1), news: make(chan struct{}, 1), work: make(chan struct{}, 1), turn: make(chan struct{}, 1), listed: make(chan struct{}, 1), left: make(chan struct{}, 1)}
+	return &Keeper{Parts: p, handing: map[int]handing{}, obeyed: make(chan struct{}, 1), news: make(chan struct{}, 1), work: make(chan struct{}, 1), turn: make(chan struct{}, 1), listed: make(chan struct{}, 1), left: make(chan struct{}, 1)}
 }
 
 // Obeyed tells of a new goal. It does not block.
@@ -172,7 +174,14 @@ func (k *Keeper) fetch(ctx context.Context, m Monitor, formation string) {
 	if err != nil {
 		return
 	}
+	own := k.Goal().Group
 	k.mu.Lock()
+	for _, g := range t.Groups {
+		if !g.Handing {
+			delete(k.handing, g.Group)
+		}
+	}
+	t = handed(k.topology, t, func(p monitorapi.Place) bool { return p.Group != own && k.patient(p) })
 	changed := !k.fetched || !same(k.topology, t)
 	k.topology, k.fetched = t, true
 	if changed {
@@ -186,6 +195,40 @@ func (k *Keeper) fetch(ctx context.Context, m Monitor, formation string) {
 		signal(k.listed)
 		signal(k.left)
 	}
+}
+
+// handPatience is for how long the new primary's keeper is left to send on the writes that it holds. It waits until its server is open.
+const handPatience = 3 * time.Second
+
+// handing is to whom a group is being handed over, and since when that is known.
+type handing struct {
+	to    fsm.NodeID
+	since time.Time
+}
+
+// patient reports whether a new place of a group that is being handed over is still left to the new primary's keeper. The caller holds mu.
+func (k *Keeper) patient(p monitorapi.Place) bool {
+	h := k.handing[p.Group]
+	if h.to != p.NodeID {
+		k.handing[p.Group] = handing{p.NodeID, time.Now()}
+		time.AfterFunc(handPatience, func() { signal(k.obeyed) })
+		return true
+	}
+	return time.Since(h.since) < handPatience
+}
+
+// handed leaves the groups that are being handed over where they were, as long as keep says so: the new primary's keeper tells everybody in the transactions that hold the writes.
+// To tell somebody before would end these, and the writes would go to the old primary.
+func handed(before, now monitorapi.Topology, keep func(monitorapi.Place) bool) monitorapi.Topology {
+	now.Groups = slices.Clone(now.Groups)
+	for i, g := range now.Groups {
+		was := slices.IndexFunc(before.Groups, func(p monitorapi.Place) bool { return p.Group == g.Group && !p.Gone && p.NodeID != g.NodeID })
+		if g.Handing && was >= 0 && keep(g) {
+			now.Groups[i] = before.Groups[was]
+			now.Groups[i].Handing = true
+		}
+	}
+	return now
 }
 
 func same(a, b monitorapi.Topology) bool { return reflect.DeepEqual(a, b) }

@@ -159,6 +159,7 @@ begin
     'groups', coalesce((
       select jsonb_agg(jsonb_build_object('group', g.number, 'incarnation', greatest(g.incarnation, g.served_incarnation), 'epoch', g.served_version, 'system_id', g.system_id,
         'node_id', g.served_by, 'name', coalesce(n.name, ''), 'host', g.served_host, 'port', g.served_port, 'proxy_port', g.served_proxy, 'gone', g.served_by = 0,
+        'handing', coalesce((g.election->>'hold')::boolean, false),
         'replicas', case when g.replicas then coalesce((
           select jsonb_agg(jsonb_build_object('node_id', x.id, 'name', x.name, 'host', x.host, 'port', x.port, 'cluster', x.cluster) order by x.id)
           from autoctl.node x where x.formation = g.formation and x.grp = g.number and x.cluster <> '' and x.followed and not x.dropping), '[]') end,
