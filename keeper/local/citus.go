@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -139,37 +140,42 @@ func (n *Node) EnsureDatabase(ctx context.Context, database string) error {
 	if err := n.ensureDatabase(ctx, c, database); err != nil {
 		return fmt.Errorf("create database %q: %w", database, err)
 	}
-	if err := n.ensureCitus(ctx, database); err != nil {
+	made, err := n.ensureCitus(ctx, database)
+	if err == nil && !made {
+		err = errors.New("the server has not loaded the library yet")
+	}
+	if err != nil {
 		return fmt.Errorf("create extension citus in database %q: %w", database, err)
 	}
 	return nil
 }
 
-// ensureCitus makes the extension in a database of the formation, on a server that has loaded it, and lets the nodes know each other's password.
-func (n *Node) ensureCitus(ctx context.Context, database string) error {
+// ensureCitus makes the extension in a database of the formation, on a server that has loaded it, and lets the nodes know each other's password. It reports whether the extension
+// is there.
+func (n *Node) ensureCitus(ctx context.Context, database string) (bool, error) {
 	if !n.config().Citus || database == "" {
-		return nil
+		return false, nil
 	}
 	c, err := n.dialTo(ctx, "autoctl_roles", database)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer closeConn(ctx, c)
 	var libraries string
 	var have bool
 	err = c.QueryRow(ctx, `select current_setting('shared_preload_libraries'), exists (select from pg_extension where extname = 'citus')`).Scan(&libraries, &have)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !strings.Contains(libraries, citusLibrary) {
-		return nil // it is made after the restart that loads the library
+		return false, nil // it is made after the restart that loads the library
 	}
 	if !have {
 		if _, err := c.Exec(ctx, `create extension if not exists citus`); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return n.ensureCredentials(ctx, c)
+	return true, n.ensureCredentials(ctx, c)
 }
 
 // ensureCredentials lets the nodes' superuser in with the formation's password, where he has none of his own, and tells Citus that password. Both are kept out of

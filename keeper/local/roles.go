@@ -44,7 +44,7 @@ func (n *Node) ensureRoles(ctx context.Context, goal fsm.Goal) error {
 	if err := n.ensureDatabase(ctx, c, goal.Database); err != nil {
 		return fmt.Errorf("create database %q: %w", goal.Database, err)
 	}
-	if err := n.ensureCitus(ctx, goal.Database); err != nil {
+	if _, err := n.ensureCitus(ctx, goal.Database); err != nil {
 		return fmt.Errorf("create extension citus in database %q: %w", goal.Database, err)
 	}
 	n.mu.Lock()
