@@ -194,12 +194,17 @@ func (h *Held) patience(t citus.Topology) patience {
 		reason: fmt.Sprintf("group %d has moved, and it holds up the new address", h.group)}
 }
 
+// nodePatience is for how long the lock of pg_dist_node is waited for, which Citus' daemon holds while it tries to reach a server that hangs.
+const nodePatience = 100 * time.Millisecond
+
 // write makes the group's changes in the transaction that holds its writes. The locks of the shards are there already; that of pg_dist_node may be somebody's, and is asked for
-// again without the others being lost. What the server knew before the hold will do the first time: what changed since is found out by the server's own constraints.
+// again without the others being lost: the second time for the row alone. What the server knew before the hold will do the first time: what changed since is found out by the
+// server's own constraints.
 func (p *part) write(ctx context.Context, only citus.Topology, self int) error {
-	if err := p.s.limit(ctx, commitPatience, 0); err != nil {
+	if err := p.s.limit(ctx, nodePatience, 0); err != nil {
 		return err
 	}
+	defer func() { p.s.plain = false }()
 	for first := true; ; first = false {
 		if err := p.s.exec(ctx, "savepoint written"); err != nil {
 			return err
@@ -214,6 +219,10 @@ func (p *part) write(ctx context.Context, only citus.Topology, self int) error {
 		if back := p.s.exec(ctx, "rollback to savepoint written"); back != nil {
 			return errors.Join(err, back)
 		}
+		if back := p.s.limit(ctx, commitPatience, 0); back != nil {
+			return errors.Join(err, back)
+		}
+		p.s.plain = true
 		if p.knew, err = p.s.read(ctx, p.knew); err != nil {
 			return err
 		}

@@ -184,15 +184,24 @@ func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) []Da
 	held := k.hand.held
 	k.hand.held = nil
 	k.mu.Unlock()
+	var found []Database
 	committed := make(chan struct{})
 	if held != nil {
 		go func() { // a server that hangs keeps the old primary's end waiting no longer than it must
 			if held.settle(committed) {
 				k.routed()
 			}
+			k.finish(ctx, t, group, held, func() []Database {
+				select {
+				case <-committed:
+					return found
+				default:
+					return everyDatabase(k.databases(t), func(int, citus.Topology) (none metadata.Report) { return none })
+				}
+			})
 		}()
 	}
-	found := everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report {
+	found = everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report {
 		var r metadata.Report
 		if h := held.in(t.Database); h != nil && !h.Over() {
 			r = h.Commit(ctx, t)
@@ -204,9 +213,6 @@ func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) []Da
 	})
 	close(committed)
 	k.routed()
-	if held != nil {
-		go k.finish(ctx, t, group, found, held)
-	}
 	return found
 }
 
@@ -217,20 +223,22 @@ const (
 	recoverFor = 3 * time.Second
 )
 
-// finish puts in order what the former primary left. Where it hangs, clients of other nodes wait for it in vain, and are ended. What it had prepared elsewhere when it was
-// stopped is resolved: until then it went on answering, and may have begun more since that was done with the new address.
-func (k *Keeper) finish(ctx context.Context, t citus.Topology, group int, found []Database, held *heldAll) {
+// finish puts in order what the former primary left; told returns what became of telling everybody, as far as that is known. Where it hangs, clients of other nodes wait for
+// it in vain, and are ended. What it had prepared elsewhere when it was stopped is resolved: until then it went on answering, and may have begun more since that was done with the
+// new address. And what Citus' daemon may have copied meanwhile from before the change is written anew.
+func (k *Keeper) finish(ctx context.Context, t citus.Topology, group int, held *heldAll, told func() []Database) {
 	ctx, cancel := context.WithTimeout(ctx, finishFor)
 	defer cancel()
 	began := time.Now()
 	for nap(ctx, finishPace); ctx.Err() == nil; nap(ctx, finishPace) {
 		if held.unplanned {
-			for _, d := range found {
+			for _, d := range told() {
 				k.free(ctx, d, group, held.in(d.Topology.Database))
 			}
 		}
 		if time.Since(began) < recoverFor {
 			k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Recover(ctx, t.Only(group)) }))
+			k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Push(ctx, t) }))
 		} else if !held.unplanned {
 			return
 		}
