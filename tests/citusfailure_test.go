@@ -213,6 +213,7 @@ func citusInDoubt(t *testing.T, c *cluster.Cluster, b *bank.Bank, whole func()) 
 	var began time.Time
 	released := make(chan time.Duration, 2)
 	r := strike(t, c, b, func(t *testing.T, p *cluster.Node) func() {
+		t.Helper()
 		for i, gid := range []string{"citus_0_999999_1_0", "citus_0_999999_2_0"} {
 			p.Citus(fmt.Sprintf("begin; update %s set n = n + 1 where id = %d; prepare transaction '%s'", shards[i], ids[i], gid))
 		}

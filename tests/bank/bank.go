@@ -27,21 +27,21 @@ type Config struct {
 	Kinds []string
 	// Dial reaches the hosts; nil for the ordinary network.
 	Dial pgconn.DialFunc
-	// Pause is how long a client waits between two operations, or two attempts to connect: 20 ms by default.
+	// Pause is how long a client waits between two operations, or two attempts to connect: 40 ms by default.
 	Pause time.Duration
-	// OperationTimeout (20 s) and ConnectTimeout (1 s, each host) are the client's own: the servers are not asked for anything.
+	// OperationTimeout (20 s) and ConnectTimeout (3 s, each host) are the client's own: the servers are not asked for anything.
 	OperationTimeout, ConnectTimeout time.Duration
 }
 
 func (c Config) withDefaults() Config {
 	if c.Pause == 0 {
-		c.Pause = 20 * time.Millisecond
+		c.Pause = 40 * time.Millisecond
 	}
 	if c.OperationTimeout == 0 {
 		c.OperationTimeout = 20 * time.Second
 	}
 	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = time.Second
+		c.ConnectTimeout = 3 * time.Second
 	}
 	return c
 }
