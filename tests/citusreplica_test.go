@@ -114,6 +114,7 @@ func readsFromReplica(t *testing.T, c *cluster.Cluster, at, worker *cluster.Node
 
 // deadReplica takes a replica's host off the network: planned and unplanned failovers of its group are as fast as without it.
 func deadReplica(t *testing.T, c *cluster.Cluster, dead *cluster.Node) {
+	t.Helper()
 	dead.Freeze()
 	began := time.Now()
 	before, standby := c.Serving(1)
