@@ -330,8 +330,8 @@ func testPrivileges(t *testing.T, b *bench) {
 	var functions int
 	err = conn.QueryRow(t.Context(), `select count(*) from pg_proc where pronamespace = 'autoctl'::regnamespace
 		and has_function_privilege('autoctl_node', oid, 'execute')`).Scan(&functions)
-	if err != nil || functions != 21 {
-		t.Errorf("clients may execute %d functions (%v), want the 21 of the API", functions, err)
+	if err != nil || functions != 22 {
+		t.Errorf("clients may execute %d functions (%v), want the 22 of the API", functions, err)
 	}
 }
 
