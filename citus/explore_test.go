@@ -126,12 +126,7 @@ func (m model) asks(n int, w word) (acts, outdone bool) {
 		}
 		memo[key] = r
 	}
-	return r.acts && !(m.broken == onceOnly && m.sites[n].told.epoch == w.place().epoch), r.outdone
-}
-
-func (m model) wants(n int, w word) bool {
-	acts, _ := m.asks(n, w)
-	return acts
+	return r.acts && (m.broken != onceOnly || m.sites[n].told.epoch != w.place().epoch), r.outdone
 }
 
 // outdone has the monitor told of what a server knows better: it goes on above that.

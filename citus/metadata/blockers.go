@@ -38,6 +38,8 @@ type patience struct {
 	old, all time.Duration
 	// since is when the waiting began, for all; the zero time is when the watch begins.
 	since time.Time
+	// held, if set, keeps when a hold was last seen to be in the way: who waited for it too, and goes on, has the whole patience from then.
+	held *time.Time
 	// holds says that sessions which hold the writes of a group are ended like others; otherwise only those that are superseded.
 	holds bool
 	// circles says that a wait in a circle cancels our own statement rather than leaving the choice to the deadlock detector, which would choose the client.
@@ -121,6 +123,9 @@ func (w *watch) look(ctx context.Context, eye *session) error {
 		return err
 	}
 	for _, b := range found {
+		if w.p.held != nil && strings.HasPrefix(b.app, holdName) {
+			*w.p.held = time.Now()
+		}
 		if w.p.circles && b.circle {
 			// Our own statement, which waits for a lock and for no standby.
 			return w.s.conn.PgConn().CancelRequest(ctx)
@@ -167,6 +172,9 @@ func (s *session) blockers(ctx context.Context, pid uint32) ([]blocker, error) {
 // reason says why a blocker is to be ended now; empty when it is not.
 func (w *watch) reason(b blocker) string {
 	waited := time.Since(w.p.since)
+	if w.p.held != nil && !w.p.held.IsZero() && !strings.HasPrefix(b.app, holdName) {
+		waited = min(waited, time.Since(*w.p.held))
+	}
 	switch {
 	case b.kind != "client backend" && !strings.HasPrefix(b.kind, "Citus Background Task"):
 		return "" // the metadata daemon would not react, and nobody else holds such locks for long

@@ -18,8 +18,12 @@ const (
 	commitPatience = time.Second
 )
 
-// stragglers is for how long the end of a move waits for servers that have not said yet that they know the new address, once one has: one that hangs delays nobody.
-const stragglers = 750 * time.Millisecond
+// For how long the end of a move waits for servers that have not said yet that they know the new address, once one has: one that hangs delays nobody. One that has held the
+// writes was there a moment ago, and mostly waits for a lock of its own.
+const (
+	stragglers     = 750 * time.Millisecond
+	heldStragglers = 1500 * time.Millisecond
+)
 
 // workersFirst is for how long the coordinator's commit waits for the workers': its daemon then finds the rows right.
 const workersFirst = 100 * time.Millisecond
@@ -41,11 +45,11 @@ func (h *Held) Commit(ctx context.Context, t citus.Topology) Report {
 	looking.Go(func() { _ = proof() })
 	defer looking.Wait()
 	only, parts := t.Only(h.group), h.surrender()
-	told, know := newCount(parts), h.progress(t)
+	told, know := newCount(parts), h.progress(t, len(parts))
 	defer know.stop()
 	answers := each(ctx, t, func(ctx context.Context, to citus.Group) (Node, error) {
-		knows := know.once()
 		i := slices.IndexFunc(parts, func(p *part) bool { return p.s.group.Number == to.Number })
+		knows := know.once(i >= 0)
 		if i < 0 {
 			n := v.follow(ctx, only, to)
 			knows(n.right(h.group))
@@ -66,16 +70,17 @@ func (h *Held) Commit(ctx context.Context, t citus.Topology) Report {
 // and have been waited for. It may be long before Commit returns, which says what became of each.
 func (h *Held) Settled() <-chan struct{} { return h.settled }
 
-// progress counts the servers that are still to be told.
+// progress counts the servers that are still to be told, and of these the ones that hold.
 type progress struct {
-	mu     sync.Mutex
-	left   int
-	timer  *time.Timer
-	settle func()
+	mu         sync.Mutex
+	left, held int
+	first      time.Time // when one was told
+	timer      *time.Timer
+	settle     func()
 }
 
-func (h *Held) progress(t citus.Topology) *progress {
-	p := &progress{settle: h.settling}
+func (h *Held) progress(t citus.Topology, held int) *progress {
+	p := &progress{settle: h.settling, held: held}
 	for _, g := range t.Groups {
 		if !g.Dropped && !g.Primary.IsZero() {
 			p.left++
@@ -85,21 +90,36 @@ func (h *Held) progress(t citus.Topology) *progress {
 }
 
 // once returns what notes of one server, the first time that it is called, whether it knows the new address.
-func (p *progress) once() func(knows bool) {
+func (p *progress) once(held bool) func(knows bool) {
 	var once sync.Once
-	return func(knows bool) { once.Do(func() { p.note(knows) }) }
+	return func(knows bool) { once.Do(func() { p.note(held, knows) }) }
 }
 
-func (p *progress) note(knows bool) {
+func (p *progress) note(held, knows bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.left--
-	switch {
-	case p.left == 0 && (knows || p.timer != nil):
-		p.settle()
-	case knows && p.timer == nil:
-		p.timer = time.AfterFunc(stragglers, p.settle)
+	if held {
+		p.held--
 	}
+	if knows && p.first.IsZero() {
+		p.first = time.Now()
+	}
+	if p.first.IsZero() {
+		return
+	}
+	if p.left == 0 {
+		p.settle()
+		return
+	}
+	patience := stragglers
+	if p.held > 0 {
+		patience = heldStragglers
+	}
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.timer = time.AfterFunc(patience-time.Since(p.first), p.settle)
 }
 
 func (p *progress) stop() {

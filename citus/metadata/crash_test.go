@@ -87,7 +87,7 @@ func (c *tapped) Write(b []byte) (int, error) {
 		return c.Conn.Write(b)
 	}
 	n, err := c.Conn.Write(b)
-	time.Sleep(20 * time.Millisecond) // the server has it by now, and is at work
+	<-time.After(20 * time.Millisecond) // the server has it by now, and is at work
 	c.s.act()
 	return n, err
 }

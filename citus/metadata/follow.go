@@ -108,7 +108,7 @@ const lockPatience = 750 * time.Millisecond
 // who cannot be: a session that waits for a standby, and one that tells a host which hangs to cancel its query, for which libpq waits without end. The locks only let
 // statements that are under way finish at the old address first; where that is not to be had the row is written without them, as everybody else's statements wait for it.
 func (c *Client) change(ctx context.Context, t citus.Topology, s *session, steps []citus.Step) (all []Ended, err error) {
-	p := patience{all: changePatience, since: time.Now(), holds: true, superseded: superseded(t, -1),
+	p := patience{all: changePatience, since: time.Now(), holds: true, held: new(time.Time), superseded: superseded(t, -1),
 		reason: fmt.Sprintf("group %d has moved, and it holds up the new address", steps[0].Group)}
 	defer func() { s.plain = false }()
 	for {

@@ -99,7 +99,7 @@ func (k *Keeper) catch(ctx context.Context, goal fsm.Goal) {
 		k.set(func(h *holding) { h.caught = true })
 		return
 	}
-	g.Hold = &citus.Hold{ID: goal.Stamp.String(), To: k.Own()}
+	g.Hold = &citus.Hold{ID: goal.String(), To: k.Own()}
 	held := k.catchAll(ctx, t, goal.Group)
 	k.set(func(h *holding) { h.held, h.caught = held, true })
 	k.Log.Info().Msg("the group's writes are held while a successor of its primary is elected")
