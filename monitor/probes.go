@@ -57,14 +57,25 @@ func (p *probes) stop() {
 	p.wg.Wait()
 }
 
+// atMost is how many probes of one server may be under way.
+const atMost = 8
+
 // run begins a probe at every interval, whether or not the ones before have been answered: on a network as slow as the timeout each of them would fail
 // otherwise, and a node that lives would have nothing but its reports to say so.
 func (p *probes) run(ctx context.Context, n watched) {
 	var flying sync.WaitGroup
 	defer flying.Wait()
+	free := make(chan struct{}, atMost)
 	for ctx.Err() == nil {
 		t := p.s.views.timings()
-		flying.Go(func() { p.once(ctx, n, t) })
+		select {
+		case free <- struct{}{}:
+			flying.Go(func() {
+				p.once(ctx, n, t)
+				<-free
+			})
+		default: // as many as there may be
+		}
 		sleep(ctx, time.Duration(t.ProbeIntervalMS)*time.Millisecond)
 	}
 }
@@ -72,16 +83,16 @@ func (p *probes) run(ctx context.Context, n watched) {
 // once tries until the node is lost anyway; a try that takes longer than probe_timeout counts as failed until it is answered after all.
 func (p *probes) once(ctx context.Context, n watched, t fsm.Settings) {
 	began := p.s.views.now()
-	late := time.AfterFunc(time.Duration(t.ProbeTimeoutMS)*time.Millisecond, func() { p.note(ctx, n, began, false) })
+	late := time.AfterFunc(time.Duration(t.ProbeTimeoutMS)*time.Millisecond, func() { p.note(ctx, n, began, false, false) })
 	defer late.Stop()
 	one, cancel := context.WithTimeout(ctx, time.Duration(max(t.ProbeTimeoutMS, t.NodeLostAfterMS))*time.Millisecond)
 	defer cancel()
 	r := p.s.c.Probe(one, probe.Target{Host: n.Host, Port: n.Port, User: "autoctl_probe", Database: "postgres"})
-	p.note(ctx, n, began, r.Status.Serving())
+	p.note(ctx, n, began, r.Status.Serving(), r.Status != probe.Timeout)
 }
 
-func (p *probes) note(ctx context.Context, n watched, began fsm.Instant, good bool) {
-	if ctx.Err() == nil && p.s.views.probeResult(n.ID, began, good) {
+func (p *probes) note(ctx context.Context, n watched, began fsm.Instant, good, sure bool) {
+	if ctx.Err() == nil && p.s.views.probeResult(n.ID, began, good, sure) {
 		p.s.queue.Wake(n.Key)
 	}
 }

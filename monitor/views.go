@@ -21,13 +21,14 @@ type views struct {
 }
 
 type view struct {
-	beats  int64
-	heard  fsm.Instant
-	probed fsm.Instant
-	up     fsm.Instant // since when its server has been known to run; 0 while it is not
-	health string
-	dirty  bool // a probe has not been written yet
-	flip   bool // and it changed the node's health
+	beats   int64
+	heard   fsm.Instant
+	probed  fsm.Instant
+	refused fsm.Instant // when the newest probe began that surely failed
+	up      fsm.Instant // since when its server has been known to run; 0 while it is not
+	health  string
+	dirty   bool // a probe has not been written yet
+	flip    bool // and it changed the node's health
 }
 
 // The healths, as show state prints them.
@@ -89,19 +90,22 @@ func (v *views) beat(id fsm.NodeID, beats int64) (back bool) {
 	return back
 }
 
-// probeResult notes a probe, and reports whether the node's health changed by it. One that failed says nothing where one that began later, or was
-// answered later, did not.
-func (v *views) probeResult(id fsm.NodeID, began fsm.Instant, good bool) (flipped bool) {
+// probeResult notes a probe that began at a moment, and reports whether the node's health changed by it. One that failed says nothing where another was
+// answered since; one that was answered says nothing where another that began later was refused. A failure that is not sure is that of patience.
+func (v *views) probeResult(id fsm.NodeID, began fsm.Instant, good, sure bool) (flipped bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	n := v.node(id)
-	if !good && n.probed > began {
+	if !good && n.probed > began || good && n.refused > began {
 		return false
 	}
 	health := healthBad
-	if good {
+	switch {
+	case good:
 		health = healthGood
 		n.probed = v.now()
+	case sure:
+		n.refused = began
 	}
 	flipped = health != n.health
 	n.health, n.dirty, n.flip = health, true, n.flip || flipped

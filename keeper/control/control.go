@@ -128,6 +128,7 @@ func serve(ctx context.Context, l net.Listener, h Handler) error {
 
 // answer serves one connection.
 func answer(ctx context.Context, c net.Conn, h Handler) {
+	defer c.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })

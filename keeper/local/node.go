@@ -51,7 +51,7 @@ type Node struct {
 	configured      fsm.Stamp // the goal for which files were last written
 	activity        *fsm.Activity
 	asked           asked
-	asking          *question // nil while there is none
+	asking          *questions // nil while there are none
 	settling        *settling
 	include         fileStamp // postgresql.conf as it was when our include was last seen in it
 	source          source

@@ -80,7 +80,7 @@ func (n *Node) take(p *pgserver.Process) {
 	rules, err := os.ReadFile(filepath.Join(n.config().DataDir, "pg_hba.conf"))
 	n.proc, n.life = p, life{since: now, answered: now, gated: err == nil && hba.Gated(rules)}
 	n.asked, n.settling = asked{}, nil
-	n.dropQuestion()
+	n.dropQuestions()
 	n.spawn(func(ctx context.Context) {
 		select {
 		case <-p.Exited():

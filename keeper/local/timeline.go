@@ -75,17 +75,22 @@ func endTimeline(dataDir string, control controldata.ControlData, end fsm.LSN) f
 	if err != nil {
 		return known
 	}
+	var line []fsm.Timeline // those that reach beyond end, the newest first
 	for _, t := range slices.Backward(list) {
 		l := lineage(dataDir, t)
 		if isPlaceholder(dataDir, t) || len(l) < 2 || l[len(l)-1].Begin >= end {
 			continue
 		}
-		if holds(dataDir, t, end-1, control.WALSegmentSize) {
-			return t
-		}
+		line = append(line, t)
 	}
-	if holds(dataDir, 1, end-1, control.WALSegmentSize) {
-		return 1
+	line = append(line, 1)
+	// What is written says more than what was left empty.
+	for _, holds := range []func(string, fsm.Timeline, fsm.LSN, int64) bool{written, switched} {
+		for _, t := range line {
+			if holds(dataDir, t, end-1, control.WALSegmentSize) {
+				return t
+			}
+		}
 	}
 	return known
 }
@@ -102,11 +107,6 @@ const (
 
 	defaultSegment int64 = 16 << 20
 )
-
-// holds says whether byte at is in a timeline's log on disk.
-func holds(dataDir string, t fsm.Timeline, at fsm.LSN, segment int64) bool {
-	return written(dataDir, t, at, segment) || switched(dataDir, t, at, segment)
-}
 
 // written says whether the page with byte at of a timeline's log is on disk, and not what a recycled segment held before.
 func written(dataDir string, t fsm.Timeline, at fsm.LSN, segment int64) bool {

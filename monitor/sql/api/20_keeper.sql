@@ -32,7 +32,7 @@ begin
   end if;
   news := autoctl.material(report, n.settings, n.voting);
   update autoctl.report r set report = report, material = news, beats = r.beats + 1, received = clock_timestamp()
-  from autoctl.report o where r.node = id and o.node = id returning o.material, o.report into known, was;
+  from (select x.node, x.material, x.report from autoctl.report x where x.node = id for update) o where r.node = o.node returning o.material, o.report into known, was;
   if not found then
     insert into autoctl.report as r (node, report, material, received) values (id, report, news, clock_timestamp())
       on conflict (node) do update set report = excluded.report, material = excluded.material, beats = r.beats + 1, received = excluded.received;
