@@ -93,6 +93,21 @@ func TestOutdone(t *testing.T) {
 		return topology(t, client)[1]
 	}
 	now := topology(t, client)[1]
+	elsewhere := monitorapi.Told{Incarnation: now.Incarnation, Epoch: now.Epoch, Host: "elsewhere", Port: 1}
+	tell("another address, of a group whose node is not heard", elsewhere, 0)
+	report := func() {
+		t.Helper()
+		goal, err := client.Goal(t.Context(), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := fsm.Report{Node: 2, Token: registration(2).Token, State: goal.State, Obeyed: goal.Stamp, PrimarySeenMS: -1, CommitAgeMS: -1}
+		if _, err := client.Report(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report()
+	now = topology(t, client)[1]
 	tell("what it says itself", monitorapi.Told{Incarnation: now.Incarnation, Epoch: now.Epoch, Host: now.Host, Port: now.Port}, 0)
 	tell("an older epoch", monitorapi.Told{Incarnation: now.Incarnation, Epoch: now.Epoch - 1, Host: "elsewhere", Port: 1}, 0)
 	after := tell("the same with another address", monitorapi.Told{Incarnation: now.Incarnation, Epoch: now.Epoch, Host: "elsewhere", Port: 1}, 1)
@@ -107,6 +122,7 @@ func TestOutdone(t *testing.T) {
 	if beyond.Incarnation != above.Incarnation+5 || beyond.Epoch <= above.Epoch {
 		t.Errorf("%+v after %+v", beyond, above)
 	}
+	tell("what nobody can have decided", monitorapi.Told{Incarnation: beyond.Incarnation, Epoch: 1 << 62, Host: "elsewhere", Port: 1}, 0)
 	tell("what is older now", monitorapi.Told{Incarnation: above.Incarnation, Epoch: above.Epoch + 100, Host: "elsewhere", Port: 1}, 0)
 	moved := registration(2)
 	moved.Kind, moved.NodeID, moved.Port, moved.Group, moved.Database = fsm.KindCitus, 2, 10099, 1, ""

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 const (
 	severAfter  = 300 * time.Millisecond
 	severAnswer = 500 * time.Millisecond
+	severSlowly = 4 // times what the group's present place takes, where that is more
 	severPace   = 250 * time.Millisecond
 	severFor    = 3 * time.Minute
 )
@@ -36,7 +38,7 @@ func (k *Keeper) sever(ctx context.Context) error {
 	for ctx.Err() == nil {
 		k.moved(served, gone)
 		for at, f := range gone {
-			k.severFrom(ctx, at, f, gone)
+			k.severFrom(ctx, at, served[f.group], f, gone)
 		}
 		if len(gone) == 0 {
 			nap(ctx, calmPace, k.left)
@@ -70,13 +72,19 @@ func (k *Keeper) moved(served map[int]citus.Address, gone map[citus.Address]*for
 	}
 }
 
-// severFrom looks at one former place, and takes it off the list when there is no more to do.
-func (k *Keeper) severFrom(ctx context.Context, at citus.Address, f *former, gone map[citus.Address]*former) {
+// severFrom looks at one former place, and takes it off the list when there is no more to do. By how long the present place takes to answer it is seen whether the network, or this
+// host, is slow; where that does not answer either, nothing is known.
+func (k *Keeper) severFrom(ctx context.Context, at, present citus.Address, f *former, gone map[citus.Address]*former) {
 	age := time.Since(f.since)
 	if age < severAfter {
 		return
 	}
-	if age > severFor || !hangs(ctx, at) {
+	began := time.Now()
+	if hangs(ctx, present, fetchTimeout) {
+		f.hung = 0
+		return
+	}
+	if age > severFor || !hangs(ctx, at, max(severAnswer, severSlowly*time.Since(began))) {
 		delete(gone, at)
 		return
 	}
@@ -97,16 +105,16 @@ func (k *Keeper) severFrom(ctx context.Context, at citus.Address, f *former, gon
 }
 
 // endSessionsOf ends the sessions that a former primary has on this node's server, if it serves: it will not go on with them, and they may hold locks that others wait for, some only
-// since those before them were ended. One that waits for a standby is spared, and so is everything where another group is served from the same host.
+// since those before them were ended. One that waits for a standby is spared, and so is everything where another node has the same address.
 func (k *Keeper) endSessionsOf(ctx context.Context, at citus.Address) error {
 	goal := k.Goal()
-	if !goal.State.Serves() || k.servedFrom(at.Host) {
+	if !goal.State.Serves() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	found, err := net.DefaultResolver.LookupHost(ctx, at.Host)
-	if err != nil {
+	if err != nil || k.shared(ctx, at, found) {
 		return err
 	}
 	c, err := k.Client.Connect(ctx, goal.Group, k.Own(), goal.Database)
@@ -122,21 +130,31 @@ func (k *Keeper) endSessionsOf(ctx context.Context, at citus.Address) error {
 	return err
 }
 
-// servedFrom reports whether some group is served from a host now.
-func (k *Keeper) servedFrom(host string) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, g := range k.topology.Groups {
-		if g.Host == host {
+// shared reports whether another node of the formation has one of a place's addresses, under whatever name, or may have: its sessions look the same.
+func (k *Keeper) shared(ctx context.Context, at citus.Address, addresses []string) bool {
+	goal := k.Goal()
+	var others []citus.Address
+	for _, p := range goal.Peers {
+		others = append(others, citus.Address{Host: p.Host, Port: p.Port})
+	}
+	for _, f := range goal.Fellows {
+		others = append(others, citus.Address{Host: f.Host, Port: f.Port})
+	}
+	for _, o := range others {
+		if o == at {
+			continue
+		}
+		found, err := net.DefaultResolver.LookupHost(ctx, o.Host)
+		if err != nil || slices.ContainsFunc(found, func(a string) bool { return slices.Contains(addresses, a) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// hangs reports whether nothing at all is heard from a server, not even a refusal.
-func hangs(ctx context.Context, at citus.Address) bool {
-	ctx, cancel := context.WithTimeout(ctx, severAnswer)
+// hangs reports whether nothing at all is heard from a server in time, not even a refusal.
+func hangs(ctx context.Context, at citus.Address, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(at.Host, strconv.Itoa(at.Port)))
 	if err != nil {

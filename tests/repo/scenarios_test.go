@@ -59,6 +59,7 @@ var clocks = map[string]string{
 	"monitor/sql/api/10_internal.sql":     "the time of events and answers, for people",
 	"monitor/sql/api/20_keeper.sql":       "when a report came, for people: the loop ages it by its own clock",
 	"monitor/sql/api/40_read.sql":         "what show and explain print",
+	"monitor/sql/api/45_places.sql":       "whether a node is heard, of a monitor that would raise its epochs: it waits otherwise",
 	"monitor/watch.go":                    "the loop's sign of life, for people",
 }
 
