@@ -2,6 +2,7 @@ package inprocess
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -165,6 +166,10 @@ func TestPair_StoppedIsNoFailover(t *testing.T) {
 		s.states(30*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
 	}
 	a.stop(keeper.StopFast)
+	s.await("the stop is remembered", 10*time.Second, func(monitorapi.State) bool {
+		in, err := s.client.ExplainInput(t.Context(), "default", 0)
+		return err == nil && slices.ContainsFunc(in.Group.Nodes, func(n fsm.Node) bool { return n.Name == "a" && n.Stopped })
+	})
 	p, err := pgserver.Adopt(s.monitor.DataDir)
 	if err != nil {
 		t.Fatal(err)
