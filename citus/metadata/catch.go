@@ -10,11 +10,15 @@ import (
 )
 
 // Catch is [Client.Hold] for a group whose primary is gone: it returns at once, and holds on each server as soon as that can be had there, until the hold ends.
-// Nobody waits for it, and nothing depends on it: what could not be held fails at the old address, as it would without.
+// Nobody waits for it, and nothing depends on it: what could not be held fails at the old address, as it would without. Of a group that the topology does not name nothing is
+// held: the hold is over. One without a wish is held for nobody in particular.
 func (c *Client) Catch(ctx context.Context, t citus.Topology, group int) *Held {
 	g := t.Group(group)
 	if g == nil {
-		g = &citus.Group{Number: group}
+		h := c.held(citus.Group{Number: group})
+		close(h.grown)
+		h.Release(ctx)
+		return h
 	}
 	h := c.held(*g)
 	h.grow(ctx, t)

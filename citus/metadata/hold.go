@@ -154,7 +154,7 @@ func (c *Client) join(ctx context.Context, t citus.Topology, g citus.Group, grou
 		if own := a.Primary(g.Number); own != nil {
 			p.self = own.ID
 		}
-		err = p.begin(ctx, c.Timings.complete(), t.Group(group).Hold.Grace())
+		err = p.begin(ctx, c.Timings.complete(), wishOf(t, group).Grace())
 	}
 	if err != nil {
 		s.close(ctx)
@@ -180,10 +180,10 @@ func (h *Held) take(ctx context.Context, t citus.Topology, wish citus.Hold) erro
 		return fmt.Errorf("%w%s", ErrNobody, problems(h.missing))
 	}
 	began, grace := time.Now(), wish.Grace()
-	p := patience{old: grace, all: 2 * grace, since: began, circles: true, superseded: superseded(t, h.group),
+	p := patience{old: grace, since: began, circles: true, superseded: superseded(t, h.group),
 		reason: fmt.Sprintf("the writes of group %d are held for a planned move, and its transaction is older than the grace of %v", h.group, grace)}
 	if wish.NoForce {
-		p.old, p.all = 0, 0
+		p.old = 0
 	}
 	limit := 2*grace + h.client.Timings.complete().Lock
 	if wish.NoForce {

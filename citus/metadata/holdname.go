@@ -14,6 +14,14 @@ func nameHold(t citus.Topology, group int) string {
 	return fmt.Sprintf("%s%d %s %s", holdName, group, epochOf(t, group), epochOf(t, citus.Coordinator))
 }
 
+// wishOf is the wish to hold a group's writes; the zero value where there is none.
+func wishOf(t citus.Topology, group int) citus.Hold {
+	if g := t.Group(group); g != nil && g.Hold != nil {
+		return *g.Hold
+	}
+	return citus.Hold{}
+}
+
 func epochOf(t citus.Topology, group int) citus.Epoch {
 	if g := t.Group(group); g != nil {
 		return g.Epoch
