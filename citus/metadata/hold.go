@@ -78,15 +78,31 @@ func (c *Client) Hold(ctx context.Context, t citus.Topology, group int) (*Held, 
 		h.settle(ctx, growFor)
 		return h, nil
 	}
+	h, err := c.Take(ctx, t, group)
+	if err == nil {
+		h.Expire(ctx)
+	}
+	return h, err
+}
+
+// Take is [Client.Hold] for a planned change, but the hold does not end by itself before [Held.Expire] has been called: where several databases are held, none is to end before
+// the last is complete.
+func (c *Client) Take(ctx context.Context, t citus.Topology, group int) (*Held, error) {
+	g := t.Group(group)
+	if g == nil || g.Hold == nil || !g.Hold.Planned {
+		return nil, fmt.Errorf("hold group %d: nobody wishes that", group)
+	}
 	h := c.held(*g)
 	h.gather(ctx, t)
 	if err := h.take(ctx, t, *g.Hold); err != nil {
 		h.Release(ctx)
 		return nil, fmt.Errorf("hold group %d: %w", group, err)
 	}
-	h.endsBy(ctx, c.Timings.complete().Hold)
 	return h, nil
 }
+
+// Expire has a hold end by itself after [Timings.Hold] from now.
+func (h *Held) Expire(ctx context.Context) { h.endsBy(ctx, h.client.Timings.complete().Hold) }
 
 func (c *Client) held(g citus.Group) *Held {
 	h := &Held{client: c, group: g.Number, epoch: g.Epoch, stop: func() {}, grown: make(chan struct{}), settled: make(chan struct{})}
@@ -97,6 +113,9 @@ func (c *Client) held(g citus.Group) *Held {
 func (h *Held) endsBy(ctx context.Context, after time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.timer != nil {
+		h.timer.Stop()
+	}
 	if !h.over {
 		h.timer = time.AfterFunc(after, func() { h.Release(context.WithoutCancel(ctx)) })
 	}
@@ -163,9 +182,10 @@ func (c *Client) join(ctx context.Context, t citus.Topology, g citus.Group, grou
 	return p, nil
 }
 
-// begin opens the transaction. The server itself ends it when nothing is heard of us for longer than a hold may last.
+// begin opens the transaction. The server itself ends it when nothing is heard of us for longer than a hold may last:
+// others are waited for, and then it is used.
 func (p *part) begin(ctx context.Context, t Timings, grace time.Duration) error {
-	if err := p.s.exec(ctx, `select set_config('idle_in_transaction_session_timeout', $1, false)`, ms(2*grace+t.Hold+t.Change)); err != nil {
+	if err := p.s.exec(ctx, `select set_config('idle_in_transaction_session_timeout', $1, false)`, ms(2*grace+t.Lock+t.Hold+t.Change)); err != nil {
 		return err
 	}
 	return p.s.exec(ctx, "begin; savepoint held")

@@ -114,7 +114,28 @@ func (h *heldAll) Release(ctx context.Context) {
 	wg.Wait()
 }
 
-// holdAll holds the group's writes in every database, or in none. A further database that no server has, or in which none knows the group, has no writes to hold.
+// errOver says that a hold was over before it was used: who had waited was let through to the old primary.
+var errOver = errors.New("the hold has ended by itself")
+
+// complete lets the parts expire from now on, all at the same time; it fails if one is over.
+func (h *heldAll) complete(ctx context.Context) error {
+	for _, p := range h.parts {
+		if p != nil {
+			p.Expire(ctx)
+		}
+	}
+	if h.Over() {
+		return errOver
+	}
+	return nil
+}
+
+// Over reports whether the writes are not held any more in some database.
+func (h *heldAll) Over() bool {
+	return slices.ContainsFunc(h.parts, func(p *metadata.Held) bool { return p != nil && p.Over() })
+}
+
+// holdAll holds the group's writes in every database, or in none. None of the holds ends by itself before all are complete. A further database that no server has, or in which none knows the group, has no writes to hold.
 func (k *Keeper) holdAll(ctx context.Context, t citus.Topology, group int) (*heldAll, error) {
 	all := k.databases(t)
 	h := &heldAll{names: make([]string, len(all)), parts: make([]*metadata.Held, len(all))}
@@ -123,7 +144,7 @@ func (k *Keeper) holdAll(ctx context.Context, t citus.Topology, group int) (*hel
 	for i, t := range all {
 		wg.Go(func() {
 			h.names[i] = t.Database
-			h.parts[i], errs[i] = k.Client.Hold(ctx, t, group)
+			h.parts[i], errs[i] = k.Client.Take(ctx, t, group)
 			switch {
 			case errs[i] == nil || i == 0:
 			case errors.Is(errs[i], metadata.ErrNobody):
@@ -135,7 +156,11 @@ func (k *Keeper) holdAll(ctx context.Context, t citus.Topology, group int) (*hel
 		})
 	}
 	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	err := errors.Join(errs...)
+	if err == nil {
+		err = h.complete(ctx)
+	}
+	if err != nil {
 		h.Release(ctx)
 		return nil, err
 	}
@@ -160,7 +185,7 @@ func (k *Keeper) spread(found []Database, group int) bool {
 		}
 		g := d.Topology.Group(group)
 		for _, n := range d.Report.Nodes {
-			if n.Problem != "" || n.Actual == nil || g == nil {
+			if n.Actual == nil || g == nil {
 				continue
 			}
 			if row := n.Actual.Primary(group); row != nil && row.Address != g.Primary {

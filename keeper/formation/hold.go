@@ -24,7 +24,7 @@ type holding struct {
 func (k *Keeper) Supplement(r *fsm.Report) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.hand.level {
+	if k.hand.level && (k.hand.held == nil || !k.hand.held.Over()) {
 		r.Held = k.hand.id
 	}
 	if k.hand.routed {
@@ -114,6 +114,9 @@ func (k *Keeper) hold(ctx context.Context, goal fsm.Goal) {
 	if err == nil {
 		k.set(func(h *holding) { h.held = held })
 		err = k.level(ctx, goal)
+		if err == nil && held.Over() {
+			err = errOver
+		}
 	}
 	if ctx.Err() != nil {
 		return // the goal has changed: the next look lets go
