@@ -34,17 +34,15 @@ const supersededAfter = 300 * time.Millisecond
 
 // patience says what a watch does about sessions that stand in the way.
 type patience struct {
-	// old ends transactions of at least this age; all ends any, once the watch has lasted as long. Zero ends none.
+	// old ends transactions of at least this age, all ends any, once the watch has lasted as long. Zero ends none.
 	old, all time.Duration
 	// since is when the waiting began, for all; the zero time is when the watch begins.
 	since time.Time
 	// held, if set, keeps when a hold was last seen to be in the way: who waited for it too, and goes on, has the whole patience from then.
 	held *time.Time
-	// holds says that sessions which hold the writes of a group are ended like others; otherwise only those that are superseded.
-	holds bool
 	// circles says that a wait in a circle cancels our own statement rather than leaving the choice to the deadlock detector, which would choose the client.
 	circles bool
-	// superseded says of the name of a session that holds whether it holds for nobody any more.
+	// superseded says of the name of a session that holds the writes of a group whether it holds for nobody any more: no other that holds is ended.
 	superseded func(name string) bool
 	// reason is what is said of those that are ended.
 	reason string
@@ -182,13 +180,10 @@ func (w *watch) reason(b blocker) string {
 		if w.p.superseded != nil && waited >= supersededAfter && w.p.superseded(b.app) {
 			return "it holds writes for a topology that is no longer"
 		}
-		if !w.p.holds || w.p.all == 0 || waited < w.p.all {
-			return ""
-		}
-		return w.p.reason
+		return ""
 	case b.committing(), b.app == sessionName && waited < commitPatience:
 		return "" // another reconciler is done soon, unless it registers somebody
-	case w.p.old > 0 && b.age >= w.p.old && waited >= min(w.p.old, w.p.all):
+	case w.p.old > 0 && b.age >= w.p.old && waited >= w.p.old:
 		return w.p.reason
 	case w.p.all > 0 && waited >= w.p.all:
 		return w.p.reason

@@ -27,7 +27,7 @@ func (s *session) step(ctx context.Context, step citus.Step) error {
 		return s.note(ctx, step)
 	case citus.StepMove:
 		if s.plain {
-			return s.exec(ctx, `update pg_catalog.pg_dist_node set nodename = $2, nodeport = $3 where nodeid = $1`, int32(step.Node), step.Address.Host, step.Address.Port)
+			return s.overwrite(ctx, step)
 		}
 		// force is left at false: see the package's documentation.
 		return s.exec(ctx, `select citus_update_node($1, $2, $3)`, int32(step.Node), step.Address.Host, step.Address.Port)
@@ -49,6 +49,20 @@ func (s *session) step(ctx context.Context, step citus.Step) error {
 	}
 }
 
+// errNoRow says that a row of pg_dist_node was not there to be written: Citus' daemon deletes a worker's rows and inserts them anew, and whoever has waited for one meanwhile does
+// not find the new one.
+var errNoRow = errors.New("pg_dist_node has no such row at the moment")
+
+// overwrite writes an address without the locks of the group's shards.
+func (s *session) overwrite(ctx context.Context, step citus.Step) error {
+	tag, err := s.conn.Exec(ctx, `update pg_catalog.pg_dist_node set nodename = $2, nodeport = $3 where nodeid = $1`,
+		pgx.QueryExecModeExec, int32(step.Node), step.Address.Host, step.Address.Port)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = errNoRow
+	}
+	return err
+}
+
 func (s *session) noted(ctx context.Context, step citus.Step, sql string, args ...any) error {
 	if err := s.exec(ctx, sql, args...); err != nil {
 		return err
@@ -63,7 +77,7 @@ func (s *session) note(ctx context.Context, step citus.Step) error {
 		host, port = step.Address.Host, step.Address.Port
 	}
 	tag, err := s.conn.Exec(ctx, `insert into autoctl.topology as t (group_id, host, port, incarnation, epoch) values ($1, $2, $3, $4, $5)
-		on conflict (group_id) do update set host = excluded.host, port = excluded.port, incarnation = excluded.incarnation, epoch = excluded.epoch, changed = now()
+		on conflict (group_id) do update set host = excluded.host, port = excluded.port, incarnation = excluded.incarnation, epoch = excluded.epoch, changed = clock_timestamp()
 		where (t.incarnation, t.epoch) < (excluded.incarnation, excluded.epoch)
 		or (t.incarnation, t.epoch, t.host, t.port) is not distinct from (excluded.incarnation, excluded.epoch, excluded.host, excluded.port)`,
 		pgx.QueryExecModeExec, step.Group, host, port, int64(step.Epoch.Incarnation), int64(step.Epoch.Number))

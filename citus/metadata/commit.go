@@ -201,7 +201,9 @@ func (h *Held) commit(ctx context.Context, v *visit, only citus.Topology, p *par
 		p.s.close(ctx) // and what it holds is let go
 		return v.follow(ctx, only, p.s.group)
 	}
-	knows(true)
+	if p.right(changing, only, h.group) {
+		knows(true)
+	}
 	n := v.follow(ctx, only, p.s.group)
 	if n.Recovered < 0 {
 		n.Recovered = h.client.resolve(ctx, p.s)
@@ -209,8 +211,14 @@ func (h *Held) commit(ctx context.Context, v *visit, only citus.Topology, p *par
 	return n
 }
 
+// right reports whether the server is seen to send the group's statements to the right place.
+func (p *part) right(ctx context.Context, only citus.Topology, group int) bool {
+	a, err := p.s.read(ctx, p.knew)
+	return err == nil && citus.Right(citus.Decide(only, a, p.s.group.Number).Left, group)
+}
+
 func (h *Held) patience(t citus.Topology) patience {
-	return patience{all: commitPatience, holds: true, superseded: superseded(t, -1),
+	return patience{all: commitPatience, superseded: superseded(t, -1),
 		reason: fmt.Sprintf("group %d has moved, and it holds up the new address", h.group)}
 }
 
@@ -230,6 +238,9 @@ func (p *part) write(ctx context.Context, only citus.Topology, self int) error {
 			return err
 		}
 		err := p.s.steps(ctx, slices.Concat(citus.Decide(only, p.knew, self).Batches...))
+		if err == nil && p.knew.Primary(only.Groups[0].Number) == nil {
+			err = errNoRow
+		}
 		if err == nil {
 			return nil
 		}
@@ -241,6 +252,9 @@ func (p *part) write(ctx context.Context, only citus.Topology, self int) error {
 		}
 		if back := p.s.limit(ctx, commitPatience, 0); back != nil {
 			return errors.Join(err, back)
+		}
+		if wait := pause(ctx, betweenTry); wait != nil {
+			return errors.Join(err, wait)
 		}
 		p.s.plain = true
 		if p.knew, err = p.s.read(ctx, p.knew); err != nil {

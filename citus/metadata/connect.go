@@ -118,8 +118,11 @@ func explain(ctx context.Context, err error) error {
 	return err
 }
 
-// passing reports whether an error is one of those that a repetition may not meet: a lock that was not had, a deadlock, a serialization failure.
+// passing reports whether an error is one of those that a repetition may not meet: a lock that was not had, a deadlock, a serialization failure, a row that is being replaced.
 func passing(err error) bool {
+	if errors.Is(err, errNoRow) {
+		return true
+	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return false

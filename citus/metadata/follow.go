@@ -26,6 +26,15 @@ func (c *Client) Push(ctx context.Context, t citus.Topology) Report {
 	return c.visit(t).push(ctx, t)
 }
 
+// Keep is [Client.Push] for the primary of one group alone. The report has one entry, or none when the topology has no such primary.
+func (c *Client) Keep(ctx context.Context, t citus.Topology, group int) Report {
+	g := t.Group(group)
+	if g == nil || g.Dropped || g.Primary.IsZero() {
+		return Report{}
+	}
+	return Report{Nodes: []Node{c.visit(t).follow(ctx, t, *g)}}
+}
+
 func reportOf(answers []answer[Node]) Report {
 	r := Report{Nodes: make([]Node, 0, len(answers))}
 	for _, a := range answers {
@@ -105,10 +114,11 @@ func (v *visit) make(ctx context.Context, part citus.Topology, s *session, n *No
 const lockPatience = 750 * time.Millisecond
 
 // change makes the steps in one transaction, and again for as long as the context allows while locks stand in the way. Whoever holds one for longer is ended. There are some
-// who cannot be: a session that waits for a standby, and one that tells a host which hangs to cancel its query, for which libpq waits without end. The locks only let
+// who are not: a session that holds the writes of a group that is being moved, too, as all such share the locks of the reference tables, and one that waits for a standby; nor
+// can one be that tells a host which hangs to cancel its query, for which libpq waits without end. The locks only let
 // statements that are under way finish at the old address first; where that is not to be had the row is written without them, as everybody else's statements wait for it.
 func (c *Client) change(ctx context.Context, t citus.Topology, s *session, steps []citus.Step) (all []Ended, err error) {
-	p := patience{all: changePatience, since: time.Now(), holds: true, held: new(time.Time), superseded: superseded(t, -1),
+	p := patience{all: changePatience, since: time.Now(), held: new(time.Time), superseded: superseded(t, -1),
 		reason: fmt.Sprintf("group %d has moved, and it holds up the new address", steps[0].Group)}
 	defer func() { s.plain = false }()
 	for {
