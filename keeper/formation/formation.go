@@ -265,8 +265,10 @@ func (k *Keeper) desired(ctx context.Context) (t citus.Topology, own citus.Epoch
 	return t, own, ok
 }
 
-// announce tells every node at once of a place that changed: of its own when this node was promoted, of any when it is the coordinator's primary.
+// announce tells every node at once of a place that changed: of its own when this node was promoted, of any when it is the coordinator's primary. Any other that serves keeps its own
+// server right, since the coordinator may be away.
 func (k *Keeper) announce(ctx context.Context) error {
+	var kept time.Time
 	for ctx.Err() == nil {
 		t, own, serving := k.desired(ctx)
 		goal := k.Goal()
@@ -278,6 +280,10 @@ func (k *Keeper) announce(ctx context.Context) error {
 			nap(ctx, 10*time.Millisecond) // it opens any moment
 			continue
 		case !serving || goal.Group != citus.Coordinator && told:
+			if serving && time.Since(kept) >= calmPace {
+				kept = time.Now()
+				k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Keep(ctx, t, goal.Group) }))
+			}
 			nap(ctx, shortPace, k.news)
 			continue
 		}
@@ -300,7 +306,7 @@ func (k *Keeper) announce(ctx context.Context) error {
 	return nil
 }
 
-// everywhere reports whether all nodes that could be reached know the group's place.
+// everywhere reports whether all nodes that could be reached know the group's place, those too which could not be changed.
 func (k *Keeper) everywhere(r metadata.Report, t citus.Topology, group int) bool {
 	g := t.Group(group)
 	if g == nil {
@@ -308,7 +314,7 @@ func (k *Keeper) everywhere(r metadata.Report, t citus.Topology, group int) bool
 	}
 	reached := false
 	for _, n := range r.Nodes {
-		if n.Problem != "" || n.Actual == nil {
+		if n.Actual == nil {
 			continue
 		}
 		row := n.Actual.Primary(group)
