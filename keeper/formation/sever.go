@@ -28,6 +28,9 @@ type former struct {
 	group int
 	since time.Time
 	hung  int // looks in a row
+	// failed says that connections could not be severed once, addresses where the place was when its name could last be resolved.
+	failed    bool
+	addresses []string
 }
 
 // sever frees this node's server of connections to former places that say nothing any more: a host that hangs or that was cut off. Whoever waits for an answer from there gets
@@ -84,7 +87,8 @@ func (k *Keeper) severFrom(ctx context.Context, at, present citus.Address, f *fo
 		f.hung = 0
 		return
 	}
-	if age > severFor || !hangs(ctx, at, max(severAnswer, severSlowly*time.Since(began))) {
+	patience := max(severAnswer, severSlowly*time.Since(began))
+	if age > severFor || !f.hangs(ctx, at, patience) {
 		delete(gone, at)
 		return
 	}
@@ -95,27 +99,38 @@ func (k *Keeper) severFrom(ctx context.Context, at, present citus.Address, f *fo
 	if n > 0 {
 		k.Log.Warn().Int("group", f.group).Str("place", at.String()).Int("connections", n).Msg("the group's former primary does not answer: connections to it are severed")
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !f.failed {
+		f.failed = true
 		k.Log.Warn().Err(err).Msg("sessions that wait for a former primary have to wait for the kernel")
-		delete(gone, at)
 	}
-	if err := k.endSessionsOf(ctx, at); err != nil && ctx.Err() == nil {
+	if err := k.endSessionsOf(ctx, at, f.addresses); err != nil && ctx.Err() == nil {
 		k.Log.Debug().Err(err).Msg("the sessions of a former primary could not be ended now")
 	}
 }
 
+// hangs reports whether nothing is heard from the former place. The name of a host that is gone may go with it: then it is looked for where it was, if that is known.
+func (f *former) hangs(ctx context.Context, at citus.Address, within time.Duration) bool {
+	resolving, cancel := context.WithTimeout(ctx, severAnswer)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupHost(resolving, at.Host)
+	if err == nil {
+		f.addresses = found
+		return hangs(ctx, at, within)
+	}
+	return !slices.ContainsFunc(f.addresses, func(host string) bool { return !hangs(ctx, citus.Address{Host: host, Port: at.Port}, within) })
+}
+
 // endSessionsOf ends the sessions that a former primary has on this node's server, if it serves: it will not go on with them, and they may hold locks that others wait for, some only
 // since those before them were ended. One that waits for a standby is spared, and so is everything where another node has the same address.
-func (k *Keeper) endSessionsOf(ctx context.Context, at citus.Address) error {
+func (k *Keeper) endSessionsOf(ctx context.Context, at citus.Address, addresses []string) error {
 	goal := k.Goal()
 	if !goal.State.Serves() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	found, err := net.DefaultResolver.LookupHost(ctx, at.Host)
-	if err != nil || k.shared(ctx, at, found) {
-		return err
+	if len(addresses) == 0 || k.shared(ctx, at, addresses) {
+		return nil
 	}
 	c, err := k.Client.Connect(ctx, goal.Group, k.Own(), goal.Database)
 	if err != nil {
@@ -123,7 +138,7 @@ func (k *Keeper) endSessionsOf(ctx context.Context, at citus.Address) error {
 	}
 	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
 	tag, err := c.Exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and application_name ~ '^citus_[a-z_]+ gpid=[0-9]+$'
-		and client_addr = any ($1::text[]::inet[]) and wait_event is distinct from 'SyncRep'`, found)
+		and client_addr = any ($1::text[]::inet[]) and wait_event is distinct from 'SyncRep'`, addresses)
 	if n := tag.RowsAffected(); n > 0 {
 		k.Log.Warn().Str("place", at.String()).Int64("sessions", n).Msg("the former primary does not answer: the sessions that it has here are ended")
 	}
