@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -19,8 +20,6 @@ type Ended struct {
 	App    string `json:"application_name,omitempty"`
 	AgeMS  int64  `json:"age_ms"` // of its transaction
 	Reason string `json:"reason"`
-	// Name is how Citus names the session on other servers.
-	Name string `json:"-"`
 }
 
 // The pace of a watch: it begins when a change is not done at once, and looks again and again.
@@ -111,7 +110,6 @@ type blocker struct {
 	state, query string
 	age          time.Duration
 	circle       bool
-	name         string
 }
 
 // look asks for whom we wait, and acts on it once.
@@ -137,10 +135,6 @@ func (w *watch) look(ctx context.Context, eye *session) error {
 	return nil
 }
 
-// globalPID is what Citus calls a session a of pg_stat_activity on other servers: ten decimal digits of process id after the id of the node.
-const globalPID = `(coalesce((select nodeid from pg_dist_node where groupid = (select groupid from pg_dist_local_group) and noderole = 'primary'), 0)
-			* 10000000000::numeric + a.pid)::text`
-
 // blockers are the sessions that pid waits for now.
 func (s *session) blockers(ctx context.Context, pid uint32) ([]blocker, error) {
 	rows, err := s.conn.Query(ctx, `with recursive chain(pid, depth) as (
@@ -152,7 +146,7 @@ func (s *session) blockers(ctx context.Context, pid uint32) ([]blocker, error) {
 				-- somebody waits for us in the midst of a transaction that may hold rows on other servers, which this one cannot see
 				select from pg_locks l join pg_stat_activity w using (pid) where not l.granted and l.locktype = 'advisory' and w.xact_start < w.query_start
 				and $1::int = any (pg_blocking_pids(l.pid))
-				and exists (select from pg_locks o where o.pid = l.pid and o.granted and o.locktype = 'advisory')), `+globalPID+`
+				and exists (select from pg_locks o where o.pid = l.pid and o.granted and o.locktype = 'advisory'))
 		from pg_stat_activity a where a.pid in (select pid from chain where depth = 1)`, pgx.QueryExecModeExec, int32(pid))
 	if err != nil {
 		return nil, err
@@ -161,7 +155,7 @@ func (s *session) blockers(ctx context.Context, pid uint32) ([]blocker, error) {
 		var b blocker
 		var pid int32
 		var age float64
-		err := r.Scan(&pid, &b.user, &b.app, &b.client, &b.kind, &b.wait, &b.state, &b.query, &age, &b.circle, &b.name)
+		err := r.Scan(&pid, &b.user, &b.app, &b.client, &b.kind, &b.wait, &b.state, &b.query, &age, &b.circle)
 		b.pid, b.age = uint32(pid), time.Duration(age*float64(time.Second))
 		return b, err
 	})
@@ -217,9 +211,16 @@ func (w *watch) end(ctx context.Context, eye *session, b blocker, reason string)
 	if err != nil || tag.RowsAffected() == 0 || slices.ContainsFunc(w.ended, func(e Ended) bool { return e.PID == b.pid }) {
 		return
 	}
-	e := Ended{PID: b.pid, User: b.user, Client: b.client, App: b.app, AgeMS: b.age.Milliseconds(), Reason: reason, Name: b.name}
+	e := Ended{PID: b.pid, User: b.user, Client: b.client, App: b.app, AgeMS: b.age.Milliseconds(), Reason: reason}
 	w.ended = append(w.ended, e)
 	w.client.Log.Warn().Int("group", w.s.group.Number).Uint32("pid", e.PID).Str("user", e.User).Str("client", e.Client).Int64("age_ms", e.AgeMS).Str("reason", reason).
 		Msg("a session that stood in the way was ended")
 	eye.say(ctx, e)
+}
+
+// say writes to the server's log why a session was ended, since the client is told no more than that an administrator did it.
+func (s *session) say(ctx context.Context, e Ended) {
+	note := fmt.Sprintf("do $autoctl$ begin raise log 'autoctl ends the session of process %d, whose transaction is %d ms old: %s'; end $autoctl$",
+		e.PID, e.AgeMS, strings.NewReplacer("'", "", "%", "", "$", "").Replace(e.Reason))
+	_, _ = s.conn.Exec(ctx, note, pgx.QueryExecModeSimpleProtocol)
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // TestFrozenPrimary: the host of a group's primary hangs while clients work. Their sessions wait for it without end, with the locks of the group's shards in hand; those that
-// are ended for that wait on, in libpq, for the same host to take note of it. The new address is known everywhere all the same, and who comes then is served.
+// are ended for that wait on, in libpq, for the same host to take note of it. The new address is known everywhere all the same, and who comes then is served. Those who hang are
+// freed by their keepers, who sever the connections; here they go on when the host does.
 func TestFrozenPrimary(t *testing.T) {
 	l := newFormation(t, 2)
 	heir := l.standby(1)
@@ -48,13 +49,7 @@ func TestFrozenPrimary(t *testing.T) {
 	if r := <-done; !r.Routed(1) || !r.Propagated(1) {
 		t.Errorf("while it hangs: %s", describe(r))
 	}
-	l.await("nobody waits in vain", func() bool {
-		ended, err := l.client.Free(within(t), moved, 1)
-		t.Logf("after %v: ended %d, %v", time.Since(began).Round(time.Millisecond), len(ended), err)
-		return len(ended) == 0 && err == nil
-	})
-	clients.more(t, l)
-	t.Logf("all clients go on after %v", time.Since(began).Round(time.Millisecond))
 	thaw()
+	clients.more(t, l)
 	clients.end(t)
 }

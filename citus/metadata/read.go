@@ -91,7 +91,7 @@ func (s *session) schema(ctx context.Context) error {
 		revoke all on schema autoctl from public;
 		create table if not exists autoctl.topology (
 			group_id integer primary key, host text, port integer, pool text,
-			incarnation bigint not null, epoch bigint not null, changed timestamptz not null default now(),
+			incarnation bigint not null, epoch bigint not null, changed timestamptz not null default clock_timestamp(),
 			check ((host is null) = (port is null)));
 		comment on table autoctl.topology is 'Where the primary of each group of the formation serves, and since which epoch; kept by autoctl, on every node by itself.';
 		commit`, pgx.QueryExecModeSimpleProtocol)

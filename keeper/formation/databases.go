@@ -51,8 +51,6 @@ func everyDatabase(all []citus.Topology, f func(i int, t citus.Topology) metadat
 type heldAll struct {
 	names []string
 	parts []*metadata.Held
-	// unplanned says that the group's primary is gone.
-	unplanned bool
 }
 
 // in returns the part of one database; nil for none.
@@ -169,7 +167,7 @@ func (k *Keeper) holdAll(ctx context.Context, t citus.Topology, group int) (*hel
 
 // catchAll is holdAll for a group whose primary is gone: it waits for nobody.
 func (k *Keeper) catchAll(ctx context.Context, t citus.Topology, group int) *heldAll {
-	h := &heldAll{unplanned: true}
+	h := &heldAll{}
 	for _, t := range k.databases(t) {
 		h.names, h.parts = append(h.names, t.Database), append(h.parts, k.Client.Catch(ctx, t, group))
 	}

@@ -194,14 +194,7 @@ func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) []Da
 			if held.settle(committed) {
 				k.routed()
 			}
-			k.finish(ctx, t, group, held, func() []Database {
-				select {
-				case <-committed:
-					return found
-				default:
-					return everyDatabase(k.databases(t), func(int, citus.Topology) (none metadata.Report) { return none })
-				}
-			})
+			k.finish(ctx, t, group)
 		}()
 	}
 	found = everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report {
@@ -226,42 +219,15 @@ const (
 	recoverFor = 3 * time.Second
 )
 
-// finish puts in order what the former primary left; told returns what became of telling everybody, as far as that is known. Where it hangs, clients of other nodes wait for
-// it in vain, and are ended. What it had prepared elsewhere when it was stopped is resolved: until then it went on answering, and may have begun more since that was done with the
-// new address. And what Citus' daemon may have copied meanwhile from before the change is written anew.
-func (k *Keeper) finish(ctx context.Context, t citus.Topology, group int, held *heldAll, told func() []Database) {
+// finish puts in order what the former primary left. What it had prepared elsewhere when it was stopped is resolved: until then it went on answering, and may have begun more since
+// that was done with the new address. And what Citus' daemon may have copied meanwhile from before the change is written anew.
+func (k *Keeper) finish(ctx context.Context, t citus.Topology, group int) {
 	ctx, cancel := context.WithTimeout(ctx, finishFor)
 	defer cancel()
 	began := time.Now()
-	for nap(ctx, finishPace); ctx.Err() == nil; nap(ctx, finishPace) {
-		if held.unplanned {
-			for _, d := range told() {
-				k.free(ctx, d, group, held.in(d.Topology.Database))
-			}
-		}
-		if time.Since(began) < recoverFor {
-			k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Recover(ctx, t.Only(group)) }))
-			k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Push(ctx, t) }))
-		} else if !held.unplanned {
-			return
-		}
-	}
-}
-
-func (k *Keeper) free(ctx context.Context, d Database, group int, held *metadata.Held) {
-	var earlier []metadata.Ended
-	for _, n := range d.Report.Nodes {
-		earlier = append(earlier, n.Ended...)
-	}
-	if held != nil {
-		earlier = append(earlier, held.Ended()...)
-	}
-	ended, err := k.Client.Free(ctx, d.Topology, group, earlier...)
-	if err != nil && ctx.Err() == nil {
-		k.Log.Debug().Err(err).Msg("who waits for the former primary cannot be seen")
-	}
-	for _, e := range ended {
-		k.Log.Warn().Interface("session", e).Msg("ended: it waited for the former primary, which does not answer")
+	for nap(ctx, finishPace); ctx.Err() == nil && time.Since(began) < recoverFor; nap(ctx, finishPace) {
+		k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Recover(ctx, t.Only(group)) }))
+		k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Push(ctx, t) }))
 	}
 }
 
