@@ -22,18 +22,7 @@ func tryIn(ctx context.Context, n *cluster.Node, database, sql string, options .
 		return nil, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	rows, err := conn.Query(ctx, sql)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
-		values, err := row.Values()
-		var text []string
-		for _, v := range values {
-			text = append(text, fmt.Sprint(v))
-		}
-		return strings.Join(text, "|"), err
-	})
+	return cluster.Rows(ctx, conn, sql)
 }
 
 func connectIn(ctx context.Context, n *cluster.Node, database string, options ...string) (*pgx.Conn, error) {

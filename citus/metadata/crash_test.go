@@ -122,6 +122,9 @@ type crash struct {
 	after bool
 }
 
+// occurs says whether a move has the step: where the old primary is gone, two servers are left whose writes can be held.
+func (c crash) occurs(planned bool) bool { return planned || c.text != pauses || c.nth <= 2 }
+
 func (c crash) String() string {
 	when := "before"
 	if c.after {
@@ -148,12 +151,15 @@ func TestCrashes(t *testing.T) {
 	}
 	for i, c := range steps {
 		for _, planned := range []bool{true, false} {
+			if !c.occurs(planned) {
+				continue
+			}
 			t.Run(fmt.Sprintf("mover/%v/planned %v", c, planned), func(t *testing.T) {
 				s := &saboteur{text: c.text, left: c.nth, after: c.after}
 				s.act = s.crash
 				began := l.attempt(t, s, planned)
 				if !s.done {
-					t.Skipf("there is no such step in this move")
+					t.Error("the move had no such step")
 				}
 				l.converges(t, began || i%2 == 0)
 				clients.more(t, l)
@@ -175,6 +181,9 @@ func TestCrashes(t *testing.T) {
 			}
 			began := l.attempt(t, s, true)
 			restarted.Wait()
+			if !s.done {
+				t.Error("the move had no such step")
+			}
 			l.converges(t, began)
 			clients.more(t, l)
 		})

@@ -39,20 +39,6 @@ var params = conf.Params{
 	"log_min_messages":             "warning",
 }
 
-// requireCitus skips the test where the extension is not installed.
-func requireCitus(t *testing.T) pgserver.Binaries {
-	t.Helper()
-	b := pgtest.Binaries(t)
-	dir, err := pgserver.ShareDir(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "extension", "citus.control")); err != nil {
-		t.Skipf("needs the extension Citus for PostgreSQL %d: %v", b.Version.Major, err)
-	}
-	return b
-}
-
 // server makes a started server with the extension. Servers with different numbers have different system identifiers.
 func server(t *testing.T, b pgserver.Binaries, number int) *pgtest.Server {
 	t.Helper()
@@ -115,7 +101,7 @@ func template(t *testing.T, b pgserver.Binaries, number int) string {
 // newLab makes a formation that is not registered anywhere yet.
 func newLab(t *testing.T, workers int) *lab {
 	t.Helper()
-	b := requireCitus(t)
+	b := pgtest.BinariesWithCitus(t)
 	l := &lab{t: t, servers: map[int]*pgtest.Server{}, top: citus.Topology{Formation: "default", Database: "postgres"}}
 	l.client = &metadata.Client{Connect: connect, Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.InfoLevel)}
 	for g := range workers + 1 {

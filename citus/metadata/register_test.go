@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/autoctl/autoctl/citus"
+	"github.com/autoctl/autoctl/internal/pgserver/pgtest"
 )
 
 const nodes = "select string_agg(format('%s:%s %s', groupid, nodeport, noderole), ', ' order by groupid, nodeid) from pg_dist_node where isactive and hasmetadata"
@@ -55,7 +56,7 @@ func TestWrongServer(t *testing.T) {
 			t.Errorf("group %d knows %s, want %s", g, got, before)
 		}
 	}
-	stranger := server(t, requireCitus(t), 3)
+	stranger := server(t, pgtest.BinariesWithCitus(t), 3)
 	r = l.client.Reconcile(within(t), l.move(1, address(stranger)))
 	if r.Routed(1) || !strings.Contains(describe(r), "system identifier") {
 		t.Errorf("the move to another system: %s", describe(r))

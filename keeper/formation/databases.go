@@ -133,7 +133,8 @@ func (h *heldAll) Over() bool {
 	return slices.ContainsFunc(h.parts, func(p *metadata.Held) bool { return p != nil && p.Over() })
 }
 
-// holdAll holds the group's writes in every database, or in none. None of the holds ends by itself before all are complete. A further database that no server has, or in which none knows the group, has no writes to hold.
+// holdAll holds the group's writes in every database, or in none. None of the holds ends by itself before all are complete. A further database that no server
+// has, or in which none knows the group, has no writes to hold.
 func (k *Keeper) holdAll(ctx context.Context, t citus.Topology, group int) (*heldAll, error) {
 	all := k.databases(t)
 	h := &heldAll{names: make([]string, len(all)), parts: make([]*metadata.Held, len(all))}

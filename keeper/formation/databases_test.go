@@ -3,8 +3,6 @@ package formation
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -14,7 +12,6 @@ import (
 	"github.com/autoctl/autoctl/citus"
 	"github.com/autoctl/autoctl/citus/metadata"
 	"github.com/autoctl/autoctl/fsm"
-	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/internal/pgserver/conf"
 	"github.com/autoctl/autoctl/internal/pgserver/pgtest"
 )
@@ -22,14 +19,7 @@ import (
 // coordinator starts a coordinator without workers that has a reference table in database postgres and in database two.
 func coordinator(t *testing.T) (*pgtest.Server, func(ctx context.Context, database string) (*pgx.Conn, error)) {
 	t.Helper()
-	b := pgtest.Binaries(t)
-	dir, err := pgserver.ShareDir(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "extension", "citus.control")); err != nil {
-		t.Skipf("needs the extension Citus for PostgreSQL %d: %v", b.Version.Major, err)
-	}
+	pgtest.BinariesWithCitus(t)
 	s := pgtest.NewStarted(t, conf.Params{"shared_preload_libraries": "citus", "wal_level": "logical", "max_prepared_transactions": "20", "citus.node_conninfo": "sslmode=disable"})
 	connect := func(ctx context.Context, database string) (*pgx.Conn, error) {
 		return pgx.Connect(ctx, fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=%s sslmode=disable", s.Port, database))

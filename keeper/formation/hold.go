@@ -187,7 +187,6 @@ func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) []Da
 	held := k.hand.held
 	k.hand.held = nil
 	k.mu.Unlock()
-	var found []Database
 	committed := make(chan struct{})
 	if held != nil {
 		go func() { // a server that hangs keeps the old primary's end waiting no longer than it must
@@ -197,7 +196,7 @@ func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) []Da
 			k.finish(ctx, t, group)
 		}()
 	}
-	found = everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report {
+	found := everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report {
 		var r metadata.Report
 		if h := held.in(t.Database); h != nil && !h.Over() {
 			r = h.Commit(ctx, t)
@@ -215,17 +214,14 @@ func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) []Da
 // How often, and for how long, it is looked for what a former primary left.
 const (
 	finishPace = 500 * time.Millisecond
-	finishFor  = 12 * time.Second
-	recoverFor = 3 * time.Second
+	finishFor  = 3 * time.Second
 )
 
 // finish puts in order what the former primary left. What it had prepared elsewhere when it was stopped is resolved: until then it went on answering, and may have begun more since
 // that was done with the new address. And what Citus' daemon may have copied meanwhile from before the change is written anew.
 func (k *Keeper) finish(ctx context.Context, t citus.Topology, group int) {
-	ctx, cancel := context.WithTimeout(ctx, finishFor)
-	defer cancel()
 	began := time.Now()
-	for nap(ctx, finishPace); ctx.Err() == nil && time.Since(began) < recoverFor; nap(ctx, finishPace) {
+	for nap(ctx, finishPace); ctx.Err() == nil && time.Since(began) < finishFor; nap(ctx, finishPace) {
 		k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Recover(ctx, t.Only(group)) }))
 		k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Push(ctx, t) }))
 	}

@@ -22,7 +22,7 @@ type asked struct {
 // connection may be dead while its upstream is back.
 type questions struct {
 	upstream fsm.Upstream
-	ctx      context.Context //nolint:containedctx // the life of all questions
+	ask      func(end fsm.LSN) asked // until cancel
 	cancel   context.CancelFunc
 	began    time.Time  // the newest
 	open     int        // those whose answer was not taken
@@ -95,14 +95,15 @@ func (n *Node) question(u fsm.Upstream, end fsm.LSN) *questions {
 	defer n.mu.Unlock()
 	if n.asking == nil || n.asking.upstream != u {
 		n.dropQuestions()
-		n.asking = &questions{upstream: u, answers: make(chan asked, askedAtMost)}
-		n.asking.ctx, n.asking.cancel = context.WithCancel(n.closing)
+		ctx, cancel := context.WithCancel(n.closing)
+		ask := func(end fsm.LSN) asked { return n.pose(ctx, u, end) }
+		n.asking = &questions{upstream: u, ask: ask, cancel: cancel, answers: make(chan asked, askedAtMost)}
 	}
 	q := n.asking
 	if q.open == 0 || q.open < askedAtMost && time.Since(q.began) >= askTimeout {
 		q.began = time.Now()
 		q.open++
-		n.spawn(func(context.Context) { q.answers <- n.pose(q.ctx, u, end) })
+		n.spawn(func(context.Context) { q.answers <- q.ask(end) })
 	}
 	return q
 }

@@ -72,6 +72,11 @@ func (n *Node) TryCitus(sql string, args ...any) ([]string, error) {
 		return nil, err
 	}
 	defer hangUp(conn)
+	return Rows(ctx, conn, sql, args...)
+}
+
+// Rows runs a statement and returns its rows, each as text with columns joined by "|".
+func Rows(ctx context.Context, conn *pgx.Conn, sql string, args ...any) ([]string, error) {
 	rows, err := conn.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err

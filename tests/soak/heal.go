@@ -53,11 +53,10 @@ func (n *nemesis) revive(ctx context.Context, node *cluster.Node) error {
 	code, _ := node.TryEnd(ctx)
 	dropped := false
 	if node != n.c.Monitor && code >= 0 {
-		g, err := n.group(ctx)
-		if err != nil {
-			return nil //nolint:nilerr // whether it is known there will be seen when the monitor answers
+		var answered bool
+		if dropped, answered = n.forgotten(ctx, node); !answered {
+			return nil // the next turn comes when the monitor is back
 		}
-		dropped = member(g, node.Name) == nil
 	}
 	if !dropped {
 		if code > 0 && code != cluster.ExitInterrupted {
@@ -70,6 +69,12 @@ func (n *nemesis) revive(ctx context.Context, node *cluster.Node) error {
 		return err
 	}
 	return node.TryLaunch(true, n.flags(node.Name)...)
+}
+
+// forgotten reports whether the monitor knows a node no more, and whether it said so at all.
+func (n *nemesis) forgotten(ctx context.Context, node *cluster.Node) (gone, answered bool) {
+	g, err := n.group(ctx)
+	return err == nil && member(g, node.Name) == nil, err == nil
 }
 
 // reviveAfter is the pause between two attempts to run a daemon.

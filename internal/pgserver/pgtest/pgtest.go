@@ -42,6 +42,20 @@ func Binaries(t testing.TB) pgserver.Binaries {
 	return b
 }
 
+// BinariesWithCitus is [Binaries] for tests of the extension Citus, which are skipped, with the reason, where it is not installed for that PostgreSQL.
+func BinariesWithCitus(t testing.TB) pgserver.Binaries {
+	t.Helper()
+	b := Binaries(t)
+	dir, err := pgserver.ShareDir(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "extension", "citus.control")); err != nil {
+		t.Skipf("needs the extension Citus for PostgreSQL %d: %v", b.Version.Major, err)
+	}
+	return b
+}
+
 var findBinaries = sync.OnceValues(func() (pgserver.Binaries, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
@@ -59,7 +73,7 @@ func TempDir(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := errors.Join(pgserver.FreeSharedMemory(dir), os.RemoveAll(dir)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -10,6 +10,19 @@ begin
   end if;
 end $$;
 
+-- locked_formation returns a formation, which nobody else changes until the transaction ends.
+create or replace function autoctl.locked_formation(f text) returns autoctl.formation
+language plpgsql as $$
+declare
+  fo autoctl.formation;
+begin
+  select * into fo from autoctl.formation where name = f for update;
+  if not found then
+    perform autoctl.fail('AC002', format('the monitor knows no formation %L', f), 'list them: autoctl show state');
+  end if;
+  return fo;
+end $$;
+
 -- command takes an operator's command for Decide; its answer comes on channel autoctl_answer.
 create or replace function autoctl.command(protocol integer, f text, g integer, command jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -47,10 +60,7 @@ declare
   changed boolean;
 begin
   perform autoctl.check_protocol(protocol);
-  perform from autoctl.formation where name = f for update;
-  if not found then
-    perform autoctl.fail('AC002', format('the monitor knows no formation %L', f));
-  end if;
+  perform autoctl.locked_formation(f);
   update autoctl.formation set paused = on_off where name = f and paused <> on_off;
   changed := found;
   if changed then
@@ -89,10 +99,8 @@ declare
   fo autoctl.formation;
 begin
   perform autoctl.check_protocol(protocol);
-  select * into fo from autoctl.formation where name = f for update;
-  if not found then
-    perform autoctl.fail('AC002', format('the monitor knows no formation %L', f), 'list them: autoctl show state');
-  elsif fo.kind <> 'citus' then
+  fo := autoctl.locked_formation(f);
+  if fo.kind <> 'citus' then
     perform autoctl.fail('AC005', format('formation %L is of kind %s, whose databases are made with CREATE DATABASE', f, fo.kind));
   elsif coalesce(database, '') = '' or octet_length(database) > 63 or database ~ '[[:cntrl:]]' then
     perform autoctl.fail('AC004', format('database name %L is empty, longer than 63 bytes, or holds control characters', database));
@@ -115,10 +123,8 @@ declare
   fo autoctl.formation;
 begin
   perform autoctl.check_protocol(protocol);
-  select * into fo from autoctl.formation where name = f for update;
-  if not found then
-    perform autoctl.fail('AC002', format('the monitor knows no formation %L', f), 'list them: autoctl show state');
-  elsif database = fo.database then
+  fo := autoctl.locked_formation(f);
+  if database = fo.database then
     perform autoctl.fail('AC005', format('%L is the first database of formation %L, which cannot do without it', database, f), 'autoctl drop formation');
   end if;
   delete from autoctl.formation_database d where d.formation = f and d.name = database;
@@ -153,10 +159,7 @@ declare
   gone  bigint;
 begin
   perform autoctl.check_protocol(protocol);
-  perform from autoctl.formation where name = f for update;
-  if not found then
-    perform autoctl.fail('AC002', format('the monitor knows no formation %L', f));
-  end if;
+  perform autoctl.locked_formation(f);
   select count(*) into nodes from autoctl.node where formation = f;
   if nodes > 0 then
     perform autoctl.fail('AC005', format('formation %L has %s nodes', f, nodes), 'drop its nodes first: autoctl drop node');
