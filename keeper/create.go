@@ -293,5 +293,5 @@ func Destroy(cfg Config) error {
 	if p, err := pgserver.Adopt(cfg.PGData); err == nil {
 		return errors.Join(refuse(CodeHeld, nil, "stop it first", "a server runs on %s", cfg.PGData), p.Close())
 	}
-	return errors.Join(disk.RemoveTree(cfg.PGData), os.RemoveAll(cfg.StateDir))
+	return errors.Join(pgserver.FreeSharedMemory(cfg.PGData), disk.RemoveTree(cfg.PGData), os.RemoveAll(cfg.StateDir))
 }

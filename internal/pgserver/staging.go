@@ -225,7 +225,7 @@ func (s Staging) DiscardOld() error {
 			err = errors.Join(err, removeVersionDirs(t.Location, s.Old))
 		}
 	}
-	err = errors.Join(err, removeOldWAL(s.Old, s.DataDir), os.RemoveAll(s.Old))
+	err = errors.Join(err, removeOldWAL(s.Old, s.DataDir), FreeSharedMemory(s.Old), os.RemoveAll(s.Old))
 	if err != nil {
 		return fmt.Errorf("discard replaced data: %w", err)
 	}

@@ -57,9 +57,6 @@ func (h *Host) TryFreezeServer() error {
 
 // TrySignal sends a signal to one process of the host.
 func (h *Host) TrySignal(pid int, s syscall.Signal) error {
-	if s == syscall.SIGKILL {
-		h.lab.note(pid)
-	}
 	if err := syscall.Kill(pid, s); err != nil {
 		return fmt.Errorf("send %v to process %d of %s: %w", s, pid, h.Name, err)
 	}

@@ -23,7 +23,6 @@ func (h *Host) KillPostmaster() int {
 	if pid == 0 {
 		h.lab.t.Fatalf("no postmaster runs on %s", h.Name)
 	}
-	h.lab.note(pid)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		h.lab.t.Fatalf("kill the postmaster of %s: %v", h.Name, err)
 	}

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/autoctl/autoctl/internal/pgserver"
 )
 
 // ServerUser is the operating system user that runs a host's programs when the
@@ -33,8 +35,6 @@ type Lab struct {
 	once    sync.Once
 	ending  sync.RWMutex // held while a program is started
 	ended   bool
-	ipcMu   sync.Mutex
-	leaked  leftovers
 	cleanup []func()
 }
 
@@ -220,7 +220,9 @@ func (l *Lab) tearDown() {
 			l.t.Errorf("tear down the network: %v", err)
 		}
 	}
-	l.leaked.remove()
+	if err := pgserver.FreeSharedMemory(l.dir); err != nil {
+		l.t.Errorf("tear down: %v", err)
+	}
 	if err := unmountBelow(l.dir); err != nil {
 		l.t.Errorf("tear down: %v", err)
 	}

@@ -1,90 +1,15 @@
 package machine
 
 import (
-	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/autoctl/autoctl/internal/pgserver"
 )
-
-// leftovers is what a server that was killed leaves in the kernel: its next
-// start in the same directory would clean up, but there is none. System V
-// segments are known by id, POSIX ones by path.
-type leftovers struct {
-	segments map[string]bool
-	files    map[string]bool
-}
-
-// note remembers the shared memory of a process that is about to be killed.
-func (l *Lab) note(pid int) {
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		return
-	}
-	l.ipcMu.Lock()
-	defer l.ipcMu.Unlock()
-	if l.leaked.segments == nil {
-		l.leaked = leftovers{segments: map[string]bool{}, files: map[string]bool{}}
-	}
-	for line := range strings.Lines(string(maps)) {
-		f := strings.Fields(line)
-		if len(f) < 6 {
-			continue
-		}
-		switch {
-		case strings.HasPrefix(f[5], "/SYSV"):
-			l.leaked.segments[f[4]] = true // the inode is the segment's id
-		case strings.HasPrefix(f[5], "/dev/shm/PostgreSQL."):
-			l.leaked.files[f[5]] = true
-		}
-	}
-}
-
-// remove deletes what is still there and used by nobody.
-func (l *leftovers) remove() {
-	for id := range l.segments {
-		if attached, found := attachments(id); found && attached == 0 {
-			_ = run("ipcrm", "-m", id)
-		}
-	}
-	for path := range l.files {
-		removeDynamic(path)
-	}
-}
-
-// removeDynamic deletes a server's control segment and the segments listed in
-// it, which not every process maps. The layout differs between versions of
-// PostgreSQL, so every word that is the name of a segment counts as one.
-func removeDynamic(path string) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return // A later start of the server has cleaned up.
-	}
-	for ; len(content) >= 4; content = content[4:] {
-		if handle := binary.NativeEndian.Uint32(content); handle != 0 {
-			_ = os.Remove(fmt.Sprintf("/dev/shm/PostgreSQL.%d", handle))
-		}
-	}
-	_ = os.Remove(path)
-}
-
-// attachments is how many processes have the System V segment mapped.
-func attachments(id string) (n int, found bool) {
-	table, err := os.ReadFile("/proc/sysvipc/shm")
-	if err != nil {
-		return 0, false
-	}
-	for line := range strings.Lines(string(table)) {
-		if f := strings.Fields(line); len(f) > 6 && f[1] == id {
-			n, err := strconv.Atoi(f[6])
-			return n, err == nil
-		}
-	}
-	return 0, false
-}
 
 // removeStale clears away what test processes that no longer exist could not:
 // one that ran into go test's deadline, or was killed.
@@ -100,6 +25,7 @@ func removeStale() {
 			removeStaleSpace(path)
 		} else if info, err := os.Lstat(path); err == nil && info.IsDir() && ownedByUs(info) {
 			endStaleServers(path)
+			_ = pgserver.FreeSharedMemory(path)
 			_ = unmountBelow(path)
 			_ = os.RemoveAll(path)
 		}

@@ -138,9 +138,6 @@ func (h *Host) killAll() error {
 	if err := h.freezeAll(); err != nil {
 		return err
 	}
-	for _, p := range h.Processes() {
-		h.lab.note(p.PID)
-	}
 	return h.each(func(Process) bool { return true },
 		func(p Process) { _ = syscall.Kill(p.PID, syscall.SIGKILL) })
 }
