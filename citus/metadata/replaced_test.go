@@ -33,7 +33,8 @@ func TestRowReplaced(t *testing.T) {
 				return other.Query(`select count(*) from pg_stat_activity where query like 'update pg_catalog.pg_dist_node%' and wait_event_type = 'Lock'`) == "1"
 			})
 			other.Exec("commit prepared 'replaced'")
-			other.Exec("insert into pg_dist_node select * from kept")
+			// Where the coordinator knows the new address its daemon may have been faster.
+			other.Exec("insert into pg_dist_node select * from kept on conflict do nothing")
 			if r := <-done; !r.Propagated(1) {
 				t.Errorf("told: %s", describe(r))
 			}
