@@ -303,7 +303,7 @@ func (d *decider) promote(c *Node, all []ballot) {
 	d.phase(PhasePromoting)
 	d.assign(c, d.servingState(), "elected with %d votes, at %v of epoch %d", len(all), c.Report.Position.LSN, c.Report.Position.Epoch)
 	d.renew(c)
-	c.Goal.Confirmed = replicated(c, conf, all)
+	c.Goal.Confirmed = forced || replicated(c, conf, all)
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
 		switch {

@@ -20,7 +20,8 @@ type Goal struct {
 	// Timeline is the timeline of a serving node's reign: one that is not on it yet, and is in recovery, promotes to it.
 	Timeline Timeline `json:"timeline,omitempty"`
 	// Confirmed says that K members hold the whole log of a node that is to be promoted, by the votes that elected it: what its clients see is not lost, so
-	// that it needs no crash gate (S16).
+	// that it needs no crash gate (S16). So it is where an operator accepted that commits may be lost: who wants to be served now is not kept waiting for
+	// nodes that are gone.
 	Confirmed bool `json:"confirmed,omitempty"`
 	// Record is the group's durability record, told to the node that serves so that a replaced monitor can learn it (S9).
 	Record Record `json:"record,omitempty"`
@@ -31,7 +32,7 @@ type Goal struct {
 	// Fellows are the nodes of the other groups of a Citus formation: who else may connect, since each of its nodes sends queries to the others.
 	Fellows []Fellow `json:"fellows,omitempty"`
 	// Hold numbers the hand-over of a group of a Citus formation during which the group's writes are held on every node of the formation (design section 9); 0 for none. Under
-	// it a node that drains goes on answering, and one that prepares its promotion, or was promoted, holds the writes and sends them on.
+	// it a node that drains goes on answering, and one that prepares its promotion, or was promoted, holds the writes and sends them on; one that votes leaves that to it.
 	Hold uint64 `json:"hold,omitempty"`
 	// DeadlineMS is how long a drained node waits for a newer goal before it starts again under its configuration (S21), in ms; 0 for never.
 	DeadlineMS int64 `json:"deadline_ms,omitempty"`
