@@ -263,7 +263,7 @@ func copyTree(t testing.TB, from, to string) {
 
 func swapIn(t testing.TB, from, to string) {
 	t.Helper()
-	if err := os.RemoveAll(to); err != nil {
+	if err := errors.Join(pgserver.FreeSharedMemory(to), os.RemoveAll(to)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(from, to); err != nil {

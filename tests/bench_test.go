@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,7 +56,7 @@ func benchmarkGaps(b *testing.B, nodes int) {
 	}{
 		{"planned switchover", func(*cluster.Node) func() { c.Failover(); return nil }, false},
 		{"postmaster killed", func(p *cluster.Node) func() { p.KillPostmaster(); return nil }, false},
-		{"postmaster killed, cannot be restarted", func(p *cluster.Node) func() { repair := breakConfig(b, p); p.KillPostmaster(); return repair }, false},
+		{"postmaster killed, cannot be restarted", func(p *cluster.Node) func() { repair := p.BreakConfig(); p.KillPostmaster(); return repair }, false},
 		{"host cut off, as clients see it", func(p *cluster.Node) func() { p.Cut(); return p.Heal }, true},
 	}
 	for _, f := range faults {
@@ -124,24 +123,6 @@ func heirsOf(c *cluster.Cluster, primary *cluster.Node) []string {
 		}
 	}
 	return names
-}
-
-// breakConfig makes the node's server unable to start, and returns what undoes
-// it.
-func breakConfig(b *testing.B, n *cluster.Node) func() {
-	b.Helper()
-	path := filepath.Join(n.PGDATA(), "postgresql.conf")
-	good, err := os.ReadFile(path)
-	if err != nil {
-		b.Fatal(err)
-	}
-	set := func(content []byte) {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			b.Fatal(err)
-		}
-	}
-	set(append([]byte("shared_preload_libraries = 'no_such_library'\n"), good...))
-	return func() { set(good) }
 }
 
 // BenchmarkCreate measures the time from "create monitor" to a primary and a

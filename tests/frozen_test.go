@@ -3,6 +3,7 @@ package tests
 import (
 	"context"
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -118,15 +119,16 @@ func TestBackendsOutlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	n1.KillPostmaster()
-	c.Writes(w, soon)
-	c.Await(late, "the group has recovered", func(context.Context) error { return recovered(c) })
-	for _, pid := range left {
+	c.Await(soon, "they are ended", func(context.Context) error {
 		for _, p := range n1.Processes() {
-			if p.PID == pid {
-				t.Errorf("still there: %+v", p)
+			if slices.Contains(left, p.PID) {
+				return fmt.Errorf("still there: %+v", p)
 			}
 		}
-	}
+		return nil
+	})
+	c.Writes(w, soon) // until here they may have acknowledged some
+	c.Await(late, "the group has recovered", func(context.Context) error { return recovered(c) })
 	if rows := c.PrimaryNode().SQL("select count(*) from outlived"); rows[0] != "0" {
 		t.Errorf("%s rows of transactions that did not commit", rows[0])
 	}

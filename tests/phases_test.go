@@ -44,14 +44,17 @@ func newRound(c *cluster.Cluster, w *ledger.Writer) *round {
 
 // firstVote lets the old primary die, and holds the election when the heir has
 // voted and nobody else has. The others are frozen for less than it takes to miss
-// them: the death of a server whose keeper lives is news at once.
+// them: the death of a server whose keeper lives is news at once. The old primary
+// must not be back before that.
 func (r *round) firstVote() {
 	for _, n := range r.others {
 		n.FreezeKeeper()
 	}
+	repair := r.old.BreakConfig()
 	r.old.KillPostmaster()
 	r.is("votes", func(reported, _ fsm.State) bool { return reported == cluster.ReportLSN })
 	r.old.Crash()
+	repair()
 }
 
 func (r *round) thawOthers() {
@@ -184,7 +187,7 @@ func four(t *testing.T) (*cluster.Cluster, *ledger.Writer) {
 	long(t)
 	c := linked(t, "n1", "n2", "n3", "n4")
 	c.SetNumberSync(2)
-	c.SetSettings("failover_limit=100", "node_lost_after=6s", "election_patience=5s")
+	c.SetSettings("failover_limit=100", "node_lost_after=6s", "election_patience=5s", "gate_patience=5s")
 	c.WaitSync(soon, 2, "n2", "n3", "n4")
 	return c, c.Writer()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -38,6 +39,25 @@ func (n *Node) StopOnSight(within time.Duration, text string) machine.Process {
 	}
 	n.c.t.Fatalf("no %q was seen on %s within %v\n%s", text, n.Name, within, n.c.Picture())
 	return machine.Process{}
+}
+
+// BreakConfig lets no further start of the node's server succeed, until repair is
+// called.
+func (n *Node) BreakConfig() (repair func()) {
+	n.c.t.Helper()
+	path := filepath.Join(n.PGDATA(), "postgresql.conf")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		n.c.t.Fatal(err)
+	}
+	set := func(content []byte) {
+		n.c.t.Helper()
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			n.c.t.Fatal(err)
+		}
+	}
+	set(append([]byte("shared_preload_libraries = 'no_such_library'\n"), good...))
+	return func() { n.c.t.Helper(); set(good) }
 }
 
 // HoldPromotion makes the node's next promotion stop halfway: the new timeline

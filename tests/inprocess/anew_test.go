@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/autoctl/autoctl/fsm"
+	"github.com/autoctl/autoctl/internal/pgserver"
 	"github.com/autoctl/autoctl/keeper"
 )
 
@@ -45,7 +46,7 @@ func TestAnew(t *testing.T) {
 	a.leave()
 	s.states(30*time.Second, map[string]fsm.State{"b": fsm.StateSingle})
 	b.leave()
-	if err := os.RemoveAll(b.cfg.PGData); err != nil {
+	if err := errors.Join(pgserver.FreeSharedMemory(b.cfg.PGData), os.RemoveAll(b.cfg.PGData)); err != nil {
 		t.Fatal(err)
 	}
 	b.create()
