@@ -51,7 +51,7 @@ func (d *decider) goal(n *Node) Goal {
 		Wishes: &Wishes{Priority: n.Priority, Quorum: n.Quorum, NumberSync: d.g.NumberSync, Paused: d.g.Paused},
 	}
 	cur, _ := d.g.Record.Current()
-	if e := d.g.Election; e != nil && e.Hold && (n.ID == e.Preferred || g.State.Drains()) {
+	if e := d.g.Election; e != nil && e.Hold && (n.ID == e.Preferred || g.State.Drains() || g.State == StateReportLSN) {
 		g.Hold = e.Seq
 	}
 	switch s := g.State; {

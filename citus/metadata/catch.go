@@ -3,10 +3,12 @@ package metadata
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/autoctl/autoctl/citus"
+	"github.com/jackc/pgx/v5"
 )
 
 // Catch is [Client.Hold] for a group whose primary is gone: it returns at once, and holds on each server as soon as that can be had there, until the hold ends.
@@ -24,6 +26,43 @@ func (c *Client) Catch(ctx context.Context, t citus.Topology, group int) *Held {
 	h.grow(ctx, t)
 	h.endsBy(ctx, c.Timings.complete().Hold)
 	return h
+}
+
+// Outlive ends the holds of a group that others than its primary took before it was elected: they hold up nothing but those who write to it. One is late where its keeper, or the
+// network, is slow, and who took it may not have heard yet that it was not elected. It returns how many there were.
+func (c *Client) Outlive(ctx context.Context, t citus.Topology, group int) (ended int) {
+	for _, a := range each(ctx, t, func(ctx context.Context, g citus.Group) (int, error) { return c.outlive(ctx, t, g, group) }) {
+		if ended += a.value; a.err != nil {
+			c.Log.Debug().Err(a.err).Int("group", a.group.Number).Msg("who holds the writes of a group that has moved cannot be seen")
+		}
+	}
+	return ended
+}
+
+func (c *Client) outlive(ctx context.Context, t citus.Topology, g citus.Group, group int) (ended int, err error) {
+	s, _, err := c.open(ctx, t, g, sessionName)
+	if err != nil {
+		return 0, err
+	}
+	defer s.close(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.Timings.complete().Connect, errors.New("the server does not answer"))
+	defer cancel()
+	rows, err := s.conn.Query(ctx, `select distinct application_name from pg_stat_activity where starts_with(application_name, $1) and datname = current_database()`,
+		pgx.QueryExecModeExec, holdName)
+	if err != nil {
+		return 0, explain(ctx, err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return 0, explain(ctx, err)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !outlived(t, group, name) })
+	if len(names) == 0 {
+		return 0, nil
+	}
+	tag, err := s.conn.Exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity where application_name = any ($1::text[]) and datname = current_database()`,
+		pgx.QueryExecModeExec, names)
+	return int(tag.RowsAffected()), explain(ctx, err)
 }
 
 // growFor is how long an unplanned hold is waited for before it is used as it is; growPatience is how long each server is asked for it.

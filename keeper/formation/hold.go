@@ -80,6 +80,8 @@ func (h holding) next(goal fsm.Goal) turn {
 		return turnWait
 	}
 	switch {
+	case goal.State == fsm.StateReportLSN && !h.caught && !candidate(goal):
+		return turnWait
 	case goal.State == fsm.StateReportLSN && !h.caught:
 		return turnCatch
 	case goal.State == fsm.StateReportLSN, goal.State == fsm.StateFastForward, goal.State.Serves() && h.held != nil:
@@ -89,6 +91,10 @@ func (h holding) next(goal fsm.Goal) turn {
 	}
 	return turnWait
 }
+
+// candidate reports whether a node that votes may be elected, as far as its goal tells. Others do not hold the writes: what they hold stands in the way of who is elected. So does
+// what others hold in a planned hand-over, whose goals say that there is one.
+func candidate(goal fsm.Goal) bool { return goal.Wishes == nil || goal.Wishes.Priority > 0 }
 
 // catch holds the group's writes on the other nodes while this one votes: its primary is gone, and who writes to the group is to wait for its successor rather than to fail.
 // The promotion does not wait for that. Should nobody be elected in time, the hold ends by itself, once in an election.
@@ -224,6 +230,12 @@ func (k *Keeper) finish(ctx context.Context, t citus.Topology, group int) {
 	for nap(ctx, finishPace); ctx.Err() == nil && time.Since(began) < finishFor; nap(ctx, finishPace) {
 		k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Recover(ctx, t.Only(group)) }))
 		k.note(everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report { return k.Client.Push(ctx, t) }))
+		everyDatabase(k.databases(t), func(_ int, t citus.Topology) (none metadata.Report) {
+			if n := k.Client.Outlive(ctx, t, group); n > 0 {
+				k.Log.Warn().Str("database", t.Database).Int("sessions", n).Msg("ended: they held the group's writes for others, who were not elected")
+			}
+			return none
+		})
 	}
 }
 

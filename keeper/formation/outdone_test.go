@@ -48,6 +48,10 @@ func TestNext(t *testing.T) {
 	}{
 		{"a standby", holding{}, fsm.Goal{State: fsm.StateSecondary}, turnWait},
 		{"the primary is gone", holding{}, fsm.Goal{State: fsm.StateReportLSN}, turnCatch},
+		{"it may be elected", holding{}, fsm.Goal{State: fsm.StateReportLSN, Wishes: &fsm.Wishes{Priority: 1}}, turnCatch},
+		{"it votes and cannot be elected", holding{}, fsm.Goal{State: fsm.StateReportLSN, Wishes: &fsm.Wishes{Quorum: true}}, turnWait},
+		{"it votes for whom holds the writes", holding{id: 7}, fsm.Goal{State: fsm.StateReportLSN, Hold: 7}, turnWait},
+		{"that one has failed", holding{id: 7}, fsm.Goal{State: fsm.StateReportLSN}, turnAnew},
 		{"held in this election", holding{caught: true, held: held}, fsm.Goal{State: fsm.StateReportLSN}, turnWait},
 		{"the hold has ended, the election goes on", holding{caught: true}, fsm.Goal{State: fsm.StateReportLSN}, turnWait},
 		{"elected, and not yet open", holding{caught: true, held: held}, fsm.Goal{State: fsm.StateWaitPrimary}, turnWait},
