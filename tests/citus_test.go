@@ -20,7 +20,6 @@ import (
 func TestCitusQuickStart(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := cluster.NewWith(t, cluster.TLS())
 	began := time.Now()
 	for _, name := range []string{"coord0a", "coord0b"} {

@@ -16,7 +16,6 @@ import (
 func TestCitusActorsDie(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := citusFormation(t, 2)
 	b := c.Bank([]int{1, 2}, 0, 2)
 	t.Run("the candidate's daemon while it waits for the writes", func(t *testing.T) {

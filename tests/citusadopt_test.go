@@ -29,7 +29,6 @@ func skipping() cluster.Setup {
 func TestCitusSkipHBA(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := cluster.NewWith(t, skipping())
 	coordinator, worker := c.Place("coord0a"), c.Place("worker1a")
 	coordinator.CreateCitus("coordinator")
@@ -55,7 +54,6 @@ func TestCitusSkipHBA(t *testing.T) {
 func TestCitusCertificates(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	a := newAuthority(t)
 	pem := map[string]string{}
 	for _, name := range []string{"autoctl_node", "report"} {
@@ -130,7 +128,6 @@ func TestCitusCertificates(t *testing.T) {
 func TestCitusAdoption(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	setup := cluster.Setup{}
 	c := cluster.NewWith(t, setup)
 	names := []string{"coord", "first", "second"}

@@ -15,7 +15,6 @@ import (
 func TestCitusBasicOperation(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := citusFormation(t, 2)
 	c.Lab.NeedLinks()
 	c.Place("worker2c").CreateCitus("worker", "--group", "2", "--candidate-priority", "0", "--replication-quorum", "false")

@@ -89,7 +89,6 @@ func citusPairs(c *cluster.Cluster, groups ...int) {
 func TestCitusDatabases(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := cluster.NewWith(t, cluster.TLS())
 	citusPairs(c, 0, 1)
 	const odd = `Odd "name", 'x'`

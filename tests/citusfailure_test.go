@@ -96,7 +96,6 @@ func through(l bank.Line, groups []int) bool {
 func TestCitusWorkerFails(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := citusFormation(t, 2)
 	b := c.Bank([]int{1, 2}, 0, 2)
 	whole := func() { t.Helper(); c.AwaitGroups(2*time.Minute, 0, 1, 2) }

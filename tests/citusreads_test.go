@@ -20,7 +20,6 @@ import (
 func TestCitusReads(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := citusFormation(t, 2)
 	b := c.Bank([]int{1, 2}, 0)
 	uri := formationURI(c, "read-only")

@@ -16,7 +16,6 @@ import (
 func TestCitusRebalance(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := citusFormation(t, 2)
 	b := c.Bank([]int{1, 2}, 0, 2)
 	coordinator, _ := c.Serving(0)

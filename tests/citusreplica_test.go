@@ -53,7 +53,6 @@ func awaitReplicas(c *cluster.Cluster, groups []int, replicas ...*cluster.Node) 
 func TestCitusReplicas(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := cluster.NewWith(t, cluster.TLS())
 	replica := []string{"--citus-secondary", "--citus-cluster", readCluster}
 	c.Place("read1").CreateCitus("worker", append(replica, "--group", "1")...)
@@ -203,7 +202,6 @@ func pools(c *cluster.Cluster, databases []string, want string) {
 func TestCitusProxyPort(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := cluster.NewWith(t, cluster.TLS())
 	for _, name := range []string{"coord0a", "worker1a", "worker1b", "worker2a"} {
 		c.Place(name)

@@ -14,7 +14,6 @@ import (
 func TestCitusSeveralFail(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := citusFormation(t, 3)
 	b := c.Bank([]int{1, 2, 3}, 0, 3)
 	whole := func() { t.Helper(); c.AwaitGroups(2*late, 0, 1, 2, 3) }
@@ -77,7 +76,6 @@ func each(c *cluster.Cluster, what map[int]func(*cluster.Node)) fault {
 func TestCitusCoordinatorFails(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := citusFormation(t, 2)
 	b := c.Bank([]int{1, 2}, 0, 1)
 	whole := func() { t.Helper(); c.AwaitGroups(2*late, 0, 1, 2) }

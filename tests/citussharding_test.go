@@ -31,7 +31,6 @@ var services = []struct{ name, table, insert, size string }{
 func TestCitusServices(t *testing.T) {
 	long(t)
 	cluster.NeedsCitus(t)
-	t.Parallel()
 	c := citusFormation(t, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
