@@ -303,7 +303,8 @@ func (d *decider) promote(c *Node, all []ballot) {
 	d.phase(PhasePromoting)
 	d.assign(c, d.servingState(), "elected with %d votes, at %v of epoch %d", len(all), c.Report.Position.LSN, c.Report.Position.Epoch)
 	d.renew(c)
-	c.Goal.Confirmed = forced || replicated(c, conf, all)
+	// After an accepted loss with fewer survivors than k nobody is elected without this node's word, so that what its clients see is not lost.
+	c.Goal.Confirmed = replicated(c, conf, all) || forced && len(conf.Members) < conf.K
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
 		switch {

@@ -20,8 +20,8 @@ type Goal struct {
 	// Timeline is the timeline of a serving node's reign: one that is not on it yet, and is in recovery, promotes to it.
 	Timeline Timeline `json:"timeline,omitempty"`
 	// Confirmed says that K members hold the whole log of a node that is to be promoted, by the votes that elected it: what its clients see is not lost, so
-	// that it needs no crash gate (S16). So it is where an operator accepted that commits may be lost: who wants to be served now is not kept waiting for
-	// nodes that are gone.
+	// that it needs no crash gate (S16). So it is where an operator accepted that commits may be lost and fewer than K members are left: nobody is elected
+	// without this node then, and who wants to be served now is not kept waiting for nodes that are gone.
 	Confirmed bool `json:"confirmed,omitempty"`
 	// Record is the group's durability record, told to the node that serves so that a replaced monitor can learn it (S9).
 	Record Record `json:"record,omitempty"`

@@ -36,10 +36,10 @@ func TestFrozenHost(t *testing.T) {
 	t.Log("ten seconds")
 	n1.Freeze()
 	frozen := time.After(10 * time.Second)
-	c.Writes(w, soon)
-	c.Wait(soon, cluster.States{"n2": cluster.WaitPrimary})
+	c.Writes(w, 10*time.Second)
 	<-frozen
 	n1.Thaw()
+	c.Wait(soon, cluster.States{"n2": cluster.WaitPrimary})
 	n1.AcknowledgesNothing(time.Second)
 	c.Wait(late, exchanged)
 	c.Finish(w, exchanged)

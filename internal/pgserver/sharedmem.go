@@ -22,8 +22,8 @@ import (
 func FreeSharedMemory(root string) error {
 	var errs []error
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return nil // gone, or nothing of ours
 		}
 		if err != nil || !e.IsDir() {
 			return err

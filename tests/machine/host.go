@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -238,9 +239,9 @@ func (d *Daemon) Wait(ctx context.Context) error {
 }
 
 // FreePort returns a TCP port that is free now on the loopback interface that
-// all tests share, and of which no server of another laboratory has a socket:
-// servers of different hosts put theirs into the same directory, under the number
-// of their port.
+// all tests share, that it has not returned before, and of which no server of
+// another test process has a socket: servers of different hosts put theirs into
+// the same directory, under the number of their port.
 func (h *Host) FreePort() (int, error) {
 	for {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -251,11 +252,18 @@ func (h *Host) FreePort() (int, error) {
 		if err := l.Close(); err != nil {
 			return 0, err
 		}
-		if !hasSocket("/var/run/postgresql", port) && !hasSocket("/tmp", port) {
+		if hasSocket("/var/run/postgresql", port) || hasSocket("/tmp", port) {
+			continue
+		}
+		if _, given := givenPorts.LoadOrStore(port, true); !given {
 			return port, nil
 		}
 	}
 }
+
+// givenPorts are the ports that this process has given to hosts, whose servers may
+// not have started yet.
+var givenPorts sync.Map
 
 func hasSocket(dir string, port int) bool {
 	_, err := os.Lstat(filepath.Join(dir, fmt.Sprintf(".s.PGSQL.%d.lock", port)))

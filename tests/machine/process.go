@@ -104,12 +104,17 @@ func (h *Host) Postmaster() int {
 // processDeadline bounds how long processes may take to stop or to die.
 const processDeadline = 10 * time.Second
 
-// each applies act to every process of the host, again and again, until none
-// is left that wants it: processes fork meanwhile.
+// each applies act to every process of the host, again and again, until two
+// looks find none that wants it: processes fork meanwhile, and one look misses a
+// child with a lower number whose parent has just ended.
 func (h *Host) each(wants func(Process) bool, act func(Process)) error {
+	none := 0
 	for deadline := time.Now().Add(processDeadline); ; {
 		left := slices.DeleteFunc(h.Processes(), func(p Process) bool { return !wants(p) })
-		if len(left) == 0 {
+		if none++; len(left) > 0 {
+			none = 0
+		}
+		if none == 2 {
 			return nil
 		}
 		if time.Now().After(deadline) {

@@ -190,6 +190,9 @@ func (r *register) check(ctx context.Context) (Workload, error) {
 			sum.Note, sum.Evidence = fmt.Sprintf("the history of key %d is not linearizable", k), describe(perKey[k])
 		}
 	}
+	if stopped && undecided*10 > len(r.judged) {
+		return sum, fmt.Errorf("the search took too long for %d of %d keys of the register: too little is proved", undecided, len(r.judged))
+	}
 	if sum.Note == "" {
 		sum.Note = fmt.Sprintf("%d keys checked, %d undecided; in %d a read that was not confirmed saw what is gone or not confirmed yet", len(r.judged), undecided, plain)
 	}
