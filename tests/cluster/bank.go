@@ -61,7 +61,7 @@ func (c *Cluster) Works(b *bank.Bank, within time.Duration, without ...int) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), within)
 	defer cancel()
 	if err := b.Await(ctx, without...); err != nil {
-		c.t.Fatalf("within %v: %v\n%s%s", within, err, c.Picture(), c.sessions())
+		c.t.Fatalf("within %v: %v\n%s\n%s%s", within, err, b.Since(), c.Picture(), c.sessions())
 	}
 }
 
@@ -75,13 +75,17 @@ func (c *Cluster) sessions() string {
 					continue
 				}
 				fmt.Fprintf(&b, "--- sessions of %s\n", n.Name)
-				rows, err := c.Node(n.Name).TryCitus(`select pid, state, coalesce(wait_event_type || ':' || wait_event, 'busy'), now() - state_change, pg_blocking_pids(pid)::text,
+				rows, err := c.Node(n.Name).TryCitus(`select pid, state, coalesce(wait_event_type || ':' || wait_event, 'busy'), clock_timestamp() - state_change as since, pg_blocking_pids(pid)::text,
 					application_name, left(regexp_replace(query, '\s+', ' ', 'g'), 90)
 					from pg_stat_activity where backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid() order by state_change`)
 				if err != nil {
 					fmt.Fprintln(&b, err)
 				}
-				for _, r := range rows {
+				prepared, err := c.Node(n.Name).TryCitus(`select 'prepared', gid, prepared, owner from pg_prepared_xacts order by prepared`)
+				if err != nil {
+					fmt.Fprintln(&b, err)
+				}
+				for _, r := range append(rows, prepared...) {
 					fmt.Fprintln(&b, r)
 				}
 			}
