@@ -114,6 +114,13 @@ func restoredOnce(nodes, faults int) Options {
 	return o
 }
 
+// everything has the rarer faults and every command happen as well, in a group with number_sync_standbys k.
+func everything(o Options, k int) Options {
+	o = ordered(o)
+	o.Every, o.AllCommands, o.NumberSync = true, true, k
+	return o
+}
+
 func upTo(limit int) func(Options) Result {
 	return func(o Options) Result { return Breadth(o, scale(limit)) }
 }
@@ -141,6 +148,7 @@ func searches() []search {
 		{"three", ordered(bounds(3, 2, 2, 2, 0, 1)), all},
 		{"three-at-once", bounds(3, 2, 2, 2, 1, 0), upTo(5000)},
 		{"two-restored", restoredOnce(2, 2), upTo(30000)},
+		{"two-everything", everything(bounds(2, 1, 1, 2, 1, 0), 0), upTo(5000)},
 		{"walks-two", Options{Nodes: 2}, walks(300)},
 		{"walks-three", Options{Nodes: 3}, walks(250)},
 		{"walks-four", Options{Nodes: 4}, walks(150)},
@@ -154,6 +162,8 @@ func deep() []search {
 		{"two-pairs", bounds(2, 3, 3, 2, 2, 2), all},
 		{"three-commands", ordered(bounds(3, 2, 2, 2, 1, 1)), all},
 		{"two-restored", restoredOnce(2, 2), all},
+		{"two-everything", everything(bounds(2, 1, 1, 2, 1, 0), 0), all},
+		{"two-everything-waiting", everything(bounds(2, 1, 1, 2, 1, 0), 1), all},
 		{"two-three-at-once", ordered(bounds(2, 3, 1, 2, 0, 0)), all},
 		{"three-pairs", ordered(bounds(3, 2, 1, 2, 1, 2)), upTo(4 << 20)},
 	}

@@ -16,6 +16,21 @@ import (
 func TestReplaceMonitor(t *testing.T) {
 	s, a, b := pair(t)
 	s.mustWrite("create table t (n int)", a, b)
+	ids := map[*node]fsm.NodeID{a: a.id(), b: b.id()}
+	var epoch uint64
+	group := func(st monitorapi.State) *monitorapi.GroupState {
+		if len(st.Formations) == 0 || len(st.Formations[0].Groups) == 0 {
+			return nil
+		}
+		return &st.Formations[0].Groups[0]
+	}
+	s.await("the epoch is known", 10*time.Second, func(st monitorapi.State) bool {
+		g := group(st)
+		if g != nil {
+			epoch = g.Epoch
+		}
+		return g != nil
+	})
 	s.stopMonitor()
 	r := newSite(t)
 	before, err := pgserver.ReadPIDFile(a.cfg.PGData)
@@ -27,10 +42,13 @@ func TestReplaceMonitor(t *testing.T) {
 		if err := control.Call(t.Context(), n.cfg.StateDir, control.Request{Command: "monitor", URI: r.uri}, &reg, nil); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%s is node %d of the new monitor", n.cfg.Name, reg.Node)
+		if reg.Node != ids[n] {
+			t.Errorf("%s was node %d and is node %d of the new monitor", n.cfg.Name, ids[n], reg.Node)
+		}
 	}
-	r.await("the record is proved", 30*time.Second, func(st monitorapi.State) bool {
-		return len(st.Formations) > 0 && len(st.Formations[0].Groups) > 0 && !st.Formations[0].Groups[0].Unproven
+	r.await("the record is proved, under the same epoch", 30*time.Second, func(st monitorapi.State) bool {
+		g := group(st)
+		return g != nil && !g.Unproven && g.Epoch == epoch
 	})
 	r.states(60*time.Second, map[string]fsm.State{"a": fsm.StatePrimary, "b": fsm.StateSecondary})
 	s.mustWrite("insert into t values (1)", a, b)
@@ -40,4 +58,5 @@ func TestReplaceMonitor(t *testing.T) {
 	}
 	r.command(fsm.Command{Kind: fsm.CommandFailover}, fsm.OutcomeAccepted)
 	r.states(60*time.Second, map[string]fsm.State{"a": fsm.StateSecondary, "b": fsm.StatePrimary})
+	r.await("the failover has the next epoch", 10*time.Second, func(st monitorapi.State) bool { return group(st).Epoch == epoch+1 })
 }
