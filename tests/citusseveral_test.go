@@ -19,35 +19,39 @@ func TestCitusSeveralFail(t *testing.T) {
 	whole := func() { t.Helper(); c.AwaitGroups(2*late, 0, 1, 2, 3) }
 	t.Run("a third node is frozen", func(t *testing.T) {
 		frozen, _ := c.Serving(2)
-		strike(t, c, b, each(c, map[int]func(*cluster.Node){
-			1: func(p *cluster.Node) { p.KillPostmaster() },
-			2: func(p *cluster.Node) { p.FreezePostmaster() },
+		strike(t, c, b, each(c, map[int]func(*cluster.Node) func(){
+			1: killed,
+			2: func(p *cluster.Node) func() { p.FreezePostmaster(); return nil },
 		}), 2, 1)
 		frozen.Thaw()
 		whole()
 	})
 	t.Run("two workers at once", func(t *testing.T) {
-		strike(t, c, b, killed, 1, 2)
+		strike(t, c, b, each(c, map[int]func(*cluster.Node) func(){1: killed, 2: killed}), 1, 2)
 		whole()
 	})
 	t.Run("the coordinator and a worker at once", func(t *testing.T) {
-		strike(t, c, b, killed, 0, 1)
+		strike(t, c, b, each(c, map[int]func(*cluster.Node) func(){0: crashed, 1: killed}), 0, 1)
 		whole()
 	})
 	t.Run("the coordinator's standby is being rebuilt", func(t *testing.T) {
 		_, standby := c.Serving(0)
 		standby.BreakPgControl()
 		standby.KillPostmaster()
-		strike(t, c, b, killed, 1)
+		strike(t, c, b, each(c, map[int]func(*cluster.Node) func(){1: killed}), 1)
 		whole()
 	})
 	t.Run("in the middle of another", func(t *testing.T) {
 		_, heir := c.Serving(1)
 		reached, release := heir.HoldPromotion()
-		strike(t, c, b, each(c, map[int]func(*cluster.Node){
-			1: func(p *cluster.Node) { p.KillPostmaster(); c.Await(soon, heir.Name+" is halfway", reached) },
-			0: func(p *cluster.Node) { p.KillPostmaster() },
-			2: func(p *cluster.Node) { p.KillPostmaster(); release() },
+		strike(t, c, b, each(c, map[int]func(*cluster.Node) func(){
+			1: func(p *cluster.Node) func() {
+				p.KillPostmaster()
+				c.Await(soon, heir.Name+" is halfway", reached)
+				return nil
+			},
+			0: crashed,
+			2: func(p *cluster.Node) func() { p.KillPostmaster(); release(); return nil },
 		}), 1, 0, 2)
 		whole()
 		heir.SQL("alter system reset recovery_end_command")
@@ -56,19 +60,26 @@ func TestCitusSeveralFail(t *testing.T) {
 }
 
 // killed ends the postmaster.
-func killed(_ *testing.T, p *cluster.Node) func() {
+func killed(p *cluster.Node) func() {
 	p.KillPostmaster()
 	return nil
 }
 
+// crashed ends everything on the host. Of a coordinator the postmaster alone is not killed together with that of a worker: its sessions then go on to commit on
+// the workers what its standby has not got, as PostgreSQL has them do, and what the worker that died has prepared of it is rolled back by the successor.
+func crashed(p *cluster.Node) func() {
+	p.Crash()
+	return p.Restart
+}
+
 // each lets something else happen to the primary of each group.
-func each(c *cluster.Cluster, what map[int]func(*cluster.Node)) fault {
-	of := map[string]func(*cluster.Node){}
+func each(c *cluster.Cluster, what map[int]func(*cluster.Node) func()) fault {
+	of := map[string]func(*cluster.Node) func(){}
 	for g, do := range what {
 		p, _ := c.Serving(g)
 		of[p.Name] = do
 	}
-	return func(_ *testing.T, p *cluster.Node) func() { of[p.Name](p); return nil }
+	return func(_ *testing.T, p *cluster.Node) func() { return of[p.Name](p) }
 }
 
 // TestCitusCoordinatorFails tells of the coordinator: it is moved in order, killed, cut off, and frozen while a change of a table of which every node has a
@@ -87,7 +98,7 @@ func TestCitusCoordinatorFails(t *testing.T) {
 		whole()
 	})
 	t.Run("killed", func(t *testing.T) {
-		strike(t, c, b, killed, 0)
+		strike(t, c, b, each(c, map[int]func(*cluster.Node) func(){0: killed}), 0)
 		whole()
 	})
 	if c.Lab.HasLinks() {
