@@ -193,6 +193,9 @@ func (c *canon) host(w *World, n int) {
 	if w.opt.Every {
 		c.rare(w, h)
 	}
+	if w.opt.Citus {
+		c.held(w, h.holds, h.routed)
+	}
 	c.bool(gate && h.started, gate && h.patience, drains && h.checked, drains && h.deadline)
 	c.byte(byte(h.rcv), h.crashes)
 	if h.running() {

@@ -10,7 +10,7 @@ func (c *canon) group(w *World) {
 	c.record(g.Record)
 	c.bool(g.Election != nil)
 	if e := g.Election; e != nil {
-		c.bool(e.Planned, e.AllowDataLoss, e.Direct)
+		c.bool(e.Planned, e.AllowDataLoss, e.Direct, e.Hold)
 		c.byte(byte(e.Preferred), byte(e.Excluded), byte(e.Candidate), byte(e.Source), byte(e.Command))
 		c.str(string(e.Phase))
 		c.str(e.Reason)
@@ -75,6 +75,10 @@ func (c *canon) goal(w *World, g *fsm.Goal) {
 	}
 	c.tli(g.Timeline)
 	c.bool(g.DeadlineMS > 0, g.SystemID != 0, g.AwaitEnd, g.Confirmed)
+	if w.opt.Citus {
+		c.bool(g.Hold != 0)
+		c.held(w, g.Hold)
+	}
 	if g.Node > 0 {
 		c.least(g.Node, g.MinGeneration)
 	}
@@ -91,6 +95,13 @@ func (c *canon) goal(w *World, g *fsm.Goal) {
 	c.byte(byte(len(w.group.Orders) - len(g.Orders)))
 }
 
+// held writes which numbers of hand-overs are that of the present one.
+func (c *canon) held(w *World, seqs ...uint64) {
+	for _, seq := range seqs {
+		c.bool(seq != 0 && w.group.Election != nil && seq == w.group.Election.Seq)
+	}
+}
+
 // report writes what a report says to a monitor that has given the node that goal.
 func (c *canon) report(w *World, r *fsm.Report, goal fsm.Stamp) {
 	c.bool(r.Obeyed == goal, r.Reached == goal)
@@ -101,6 +112,9 @@ func (c *canon) report(w *World, r *fsm.Report, goal fsm.Stamp) {
 	c.byte(byte(len(r.Standbys)))
 	c.status(r.Server.Status)
 	c.bool(r.Server.Recovery, r.Open, r.SystemID != 0, r.PrimarySeenMS == 0, r.PrimarySeenMS < 0, r.CommitAgeMS == 0, r.Vote != nil, r.Problem != nil)
+	if w.opt.Citus {
+		c.held(w, r.Held, r.Routed)
+	}
 	c.position(r.Position)
 	if r.Vote != nil {
 		c.bool(r.Vote.Stamp == goal)

@@ -114,6 +114,12 @@ func restoredOnce(nodes, faults int) Options {
 	return o
 }
 
+// ofCitus has the group be one of a Citus formation.
+func ofCitus(o Options) Options {
+	o.Citus = true
+	return o
+}
+
 // everything has the rarer faults and every command happen as well, in a group with number_sync_standbys k.
 func everything(o Options, k int) Options {
 	o = ordered(o)
@@ -149,6 +155,9 @@ func searches() []search {
 		{"three-at-once", bounds(3, 2, 2, 2, 1, 0), upTo(5000)},
 		{"two-restored", restoredOnce(2, 2), upTo(30000)},
 		{"two-everything", everything(bounds(2, 1, 1, 2, 1, 0), 0), upTo(5000)},
+		{"citus-two", ofCitus(ordered(bounds(2, 1, 2, 2, 1, 0))), all},
+		{"citus-three", ofCitus(ordered(bounds(3, 1, 1, 2, 1, 0))), upTo(5000)},
+		{"citus-walks", Options{Nodes: 3, Citus: true}, walks(150)},
 		{"walks-two", Options{Nodes: 2}, walks(300)},
 		{"walks-three", Options{Nodes: 3}, walks(250)},
 		{"walks-four", Options{Nodes: 4}, walks(150)},
@@ -163,6 +172,9 @@ func deep() []search {
 		{"two-restored", restoredOnce(2, 2), all},
 		{"two-everything", everything(bounds(2, 1, 1, 2, 1, 0), 0), all},
 		{"two-everything-waiting", everything(bounds(2, 1, 1, 2, 1, 0), 1), all},
+		{"citus-two", ofCitus(ordered(bounds(2, 2, 2, 2, 1, 0))), all},
+		{"citus-two-everything", everything(ofCitus(bounds(2, 1, 1, 2, 1, 0)), 0), all},
+		{"citus-three", ofCitus(ordered(bounds(3, 1, 1, 2, 1, 0))), all},
 		{"two-three-at-once", ordered(bounds(2, 3, 1, 2, 0, 0)), all},
 		{"three-pairs", ordered(bounds(3, 2, 1, 2, 1, 2)), upTo(4 << 20)},
 		{"two-pairs", bounds(2, 3, 3, 2, 2, 2), all},
@@ -223,4 +235,35 @@ func TestExploreSeed(t *testing.T) {
 	nodes, _ := strconv.Atoi(os.Getenv("AUTOCTL_NODES"))
 	o := Options{Nodes: nodes}
 	judge(t, "seed", o, time.Now(), Walk(seed, o))
+}
+
+// TestHandOver: a planned hand-over in a Citus formation passes, when nothing is in its way, through a moment at which the old primary goes on answering beside the new one, and
+// acknowledges nothing that the new one lacks.
+func TestHandOver(t *testing.T) {
+	for nodes := 2; nodes <= 3; nodes++ {
+		o := Options{Nodes: nodes, Citus: true, Commits: 9, Commands: 1, Prompt: true}
+		w, story := serving(&o, newHealer())
+		if story != "" {
+			t.Fatal(story)
+		}
+		if !w.apply(event{evFailover, 0, 0}) {
+			t.Fatal("refused")
+		}
+		both := false
+		for again := true; again; {
+			again = false
+			for n := range int8(nodes) {
+				for _, k := range []kind{evStep, evReceive, evReply} {
+					again = w.apply(event{k, n, 0}) || again
+				}
+			}
+			if w.hosts[0].serves() && w.hosts[1].serves() {
+				both = true
+				w.apply(event{evCommit, 0, 0})
+			}
+		}
+		if w.broken != "" || !both || !w.hosts[1].serves() || w.group.Election != nil {
+			t.Errorf("%d nodes: %q, both: %v\n%s", nodes, w.broken, both, w.describe())
+		}
+	}
 }

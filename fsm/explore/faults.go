@@ -48,6 +48,7 @@ func (w *World) fail(k kind, a int) bool {
 		}
 		w.forget(h)
 		h.fresh, h.crashes, h.checked, h.deadline, h.stuck, h.silent = false, 0, false, false, false, false
+		h.holds, h.routed = 0, 0
 		h.dozes, h.begun = false, nil
 	case evMid:
 		return h.attends() && w.interrupt(a)

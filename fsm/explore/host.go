@@ -85,7 +85,9 @@ type host struct {
 	// What the keeper holds in memory only.
 	fresh   bool // the monitor has confirmed the goal
 	crashes uint8
-	checked bool // a checkpoint asked for by the present goal has ended
+	checked bool   // a checkpoint asked for by the present goal has ended
+	holds   uint64 // [fsm.Report.Held]
+	routed  uint64 // [fsm.Report.Routed]
 	// Timers that have ended.
 	patience, deadline, stuck, weary bool
 	lost                             [maxNodes]bool

@@ -23,6 +23,8 @@ type Options struct {
 	// Async are the nodes without replication quorum, a bit each, and Priorities the candidate priorities, 50 where there is none.
 	Async      uint8
 	Priorities []int
+	// Citus has the group be a worker group of a Citus formation, whose planned hand-overs hold its writes while the old primary goes on answering.
+	Citus bool
 	// Every has the rarer faults happen as well: what is cut in one direction, a keeper or a server frozen alone, a disk that refuses the state file,
 	// goals that come late, a monitor that is restored or replaced; and the rarer commands.
 	Every bool
@@ -59,6 +61,9 @@ func (o Options) String() string {
 	s := fmt.Sprintf("%d nodes, up to %d faults, %d commits, %d promotions, %d commands", o.Nodes, o.Faults, o.Commits, o.Promotions, o.Commands)
 	if o.NumberSync > 0 {
 		s += fmt.Sprintf(", number_sync_standbys %d", o.NumberSync)
+	}
+	if o.Citus {
+		s += ", of a Citus formation"
 	}
 	if o.Async != 0 {
 		s += fmt.Sprintf(", without quorum %0*b", o.Nodes, o.Async)

@@ -14,6 +14,7 @@ func (w *World) report(n int) fsm.Report {
 		Server: fsm.Server{Status: h.status}, Settled: m.Settled, Drained: m.Drained, Promotions: m.Promotions,
 		PrimarySeenMS: -1, CommitAgeMS: -1, Record: m.Goal.Record, Orders: m.Goal.Orders,
 	}
+	r.Held, r.Routed = h.holds, h.routed
 	if h.log != "" {
 		r.SystemID = systemID
 		r.Position = h.position(h.log.len())
@@ -45,6 +46,9 @@ func (w *World) report(n int) fsm.Report {
 func (w *World) vote(n int, plan []fsm.Step) (fsm.Vote, bool) {
 	h := &w.hosts[n]
 	state := h.mem.Goal.State
+	if state == fsm.StatePreparePromotion && h.mem.Goal.Upstream == nil { // it holds the writes
+		state = fsm.StateReportLSN
+	}
 	if w.opt.breaks(notStopped) && state == fsm.StateReportLSN && h.running() {
 		return fsm.Vote{Stamp: h.mem.Goal.Stamp, Position: h.position(h.log.len())}, true
 	}

@@ -92,6 +92,7 @@ func (w *World) create(n int) bool {
 	}
 	h.mem, h.left, h.prior, h.held, h.late, h.disk = &m, false, nil, nil, nil, nil
 	h.fresh, h.crashes, h.checked, h.deadline, h.stuck, h.silent = false, 0, false, false, false, false
+	h.holds, h.routed = 0, 0
 	row := w.newRow(next)
 	row.HasData = h.log != ""
 	w.group.Nodes = append(slices.Clip(w.group.Nodes), row)

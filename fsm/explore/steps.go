@@ -112,6 +112,7 @@ func (w *World) settleDown(n int) bool {
 		h.rcv = -1
 	case h.serves() && h.control != h.log.timeline():
 		h.control = h.log.timeline()
+	case h.attends() && w.handOver(n):
 	case w.streaming(n) && h.control != h.log.timeline() && w.hosts[h.rcv].control == h.log.timeline():
 		h.control = h.log.timeline() // a restartpoint at the upstream's checkpoint
 	default:

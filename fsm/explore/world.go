@@ -88,6 +88,9 @@ func newWorld(o *Options) World {
 		Formation: "default", Kind: fsm.KindPgsql, Database: "postgres", Incarnation: 1,
 		NumberSync: o.NumberSync, Since: gone, Settings: s,
 	}
+	if o.Citus {
+		w.group.Kind, w.group.Number, w.group.Founded = fsm.KindCitus, 1, true
+	}
 	for i := range o.Nodes {
 		id := fsm.NodeID(i + 1)
 		w.group.Nodes = append(w.group.Nodes, w.newRow(id))
