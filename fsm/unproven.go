@@ -269,7 +269,7 @@ func (d *decider) deserted(c Configuration) bool {
 func (d *decider) unconfirmed(c Configuration) string {
 	obeys := func(m Member) bool {
 		n := d.node(m.Node)
-		return n != nil && n.Report != nil && n.Heard >= 0 && n.Report.Obeyed.Incarnation == d.g.Incarnation
+		return n != nil && n.Report != nil && n.Heard >= 0 && (n.Report.Obeyed.Incarnation == d.g.Incarnation || left(n, c))
 	}
 	if !obeys(c.Primary) {
 		return "its primary has not confirmed the record"
@@ -284,6 +284,13 @@ func (d *decider) unconfirmed(c Configuration) string {
 		return "too few of its standbys have confirmed the record"
 	}
 	return ""
+}
+
+// left reports whether a node has left the group without a part in anything newer than the configuration: it obeys nobody any more, and neither acknowledges nor votes. A vote that
+// it gave before it was dropped elected nobody, or it would have been told so under a later epoch: one that is told to go has no voice from then on.
+func left(n *Node, c Configuration) bool {
+	r := n.Report
+	return r.State == StateDropped && r.Reached == r.Obeyed && r.Obeyed.Epoch <= c.Epoch
 }
 
 // reserve is how many epochs and timelines are left free when an operator overrules the distrust: nodes that were not heard may have used them.

@@ -186,7 +186,9 @@ func (h *host) fits(k fsm.StepKind) bool {
 		return h.serves() && h.answers() && h.hung != hungStorage
 	case fsm.StepBeginPromote, fsm.StepPromote:
 		return h.answers() && h.hung != hungStorage && !h.runs
-	case fsm.StepStart, fsm.StepRecover, fsm.StepRewind, fsm.StepSwap, fsm.StepInitDB:
+	case fsm.StepStart, fsm.StepRecover, fsm.StepRewind:
+		return h.log != "" && !h.running() && h.status != fsm.ServerStarting // a keeper that was frozen may find that its data are gone
+	case fsm.StepSwap, fsm.StepInitDB:
 		return !h.running() && h.status != fsm.ServerStarting
 	case fsm.StepEndReceiver:
 		return h.works()
