@@ -84,10 +84,11 @@ func (d *decider) holdPatience() time.Duration {
 // CodeNotHeld is the code of a problem that says why a group's writes cannot be held.
 const CodeNotHeld = "not_held"
 
-// routed reports whether the old primary may be stopped: the held writes, and readers, go to the new one, or that takes longer than it is worth.
+// routed reports whether the old primary may be stopped: the held writes, and readers, go to the new one, and what the old one was doing for other nodes has ended, or that takes
+// longer than it is worth. It is given the grace of transactions.
 func (d *decider) routed(c *Node) bool {
 	e := d.g.Election
-	patience := ms(d.g.Settings.DrainDeadlineMS) / 2
+	patience := ms(d.g.Settings.CitusGraceMS) + ms(d.g.Settings.DrainDeadlineMS)/2
 	old := slices.IndexFunc(d.g.Nodes, func(n Node) bool { return n.Goal.State.Drains() && d.readWrite(&n) })
 	if c.Report.Routed == e.Seq || old < 0 || d.now.Sub(e.PhaseBegan) > patience {
 		return true

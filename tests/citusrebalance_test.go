@@ -66,6 +66,21 @@ func TestCitusRebalance(t *testing.T) {
 	c.Works(b, late)
 	t.Logf("\n%s", b.Since())
 	c.Audit(b, 0, 1, 2, 3)
+	t.Run("the last of a group", func(t *testing.T) { lastOfGroup(t, c, 3) })
+}
+
+// lastOfGroup drops the nodes of a worker group: the last one is kept while shards live there, and goes when it has been drained as the refusal says.
+func lastOfGroup(t *testing.T, c *cluster.Cluster, group int) {
+	t.Helper()
+	last, other := c.Serving(group)
+	c.Command("drop", "node", "--name", other.Name)
+	said := last.Refused(cluster.ExitRefused, "drop", "node", "--pgdata", last.PGDATA())
+	mentions(t, said, last.Name, "accounts", "events", "citus_set_node_property", "citus_rebalance_start", "--force")
+	p, _ := c.Serving(0)
+	p.Citus(fmt.Sprintf("select citus_set_node_property('%s', %d, 'shouldhaveshards', false)", last.Addr, last.Port))
+	awaitRebalance(t, c, "select citus_rebalance_start(drain_only => true)", func() {}, "finished")
+	last.Autoctl("drop", "node", "--pgdata", last.PGDATA())
+	awaitWorkers(c, 1, 2)
 }
 
 // awaitRebalance starts a rebalance, lets something happen while a shard is on its way, and waits until the job is over.

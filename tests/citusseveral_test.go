@@ -3,6 +3,7 @@ package tests
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/autoctl/autoctl/tests/bank"
 	"github.com/autoctl/autoctl/tests/cluster"
@@ -19,10 +20,14 @@ func TestCitusSeveralFail(t *testing.T) {
 	whole := func() { t.Helper(); c.AwaitGroups(2*late, 0, 1, 2, 3) }
 	t.Run("a third node is frozen", func(t *testing.T) {
 		frozen, _ := c.Serving(2)
-		strike(t, c, b, each(c, map[int]func(*cluster.Node) func(){
+		r := strike(t, c, b, each(c, map[int]func(*cluster.Node) func(){
 			1: killed,
 			2: func(p *cluster.Node) func() { p.FreezePostmaster(); return nil },
 		}), 2, 1)
+		needless := r.Where(func(l bank.Line) bool { return !l.Touches(2) && !through(l, []int{2}) })
+		if p := needless.Pause(); p > failover+bystander {
+			t.Errorf("clients that need nothing of the frozen node had to wait for %v", p)
+		}
 		frozen.Thaw()
 		whole()
 	})
@@ -58,6 +63,9 @@ func TestCitusSeveralFail(t *testing.T) {
 	})
 	c.Audit(b, 0, 1, 2, 3)
 }
+
+// failover is how long a group of these may be without service when its postmaster is killed.
+const failover = 2 * time.Second
 
 // killed ends the postmaster.
 func killed(p *cluster.Node) func() {

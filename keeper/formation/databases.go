@@ -64,8 +64,12 @@ func (h *heldAll) in(database string) *metadata.Held {
 	return nil
 }
 
-// settle waits until nobody who answers is sent to the old primary any more, in any database; it reports false when end comes first.
-func (h *heldAll) settle(end <-chan struct{}) bool {
+// settle waits until nobody who answers is sent to the old primary any more, in any database, or until end. Where nothing is held it waits for end.
+func (h *heldAll) settle(end <-chan struct{}) {
+	if h == nil {
+		<-end
+		return
+	}
 	for _, p := range h.parts {
 		if p == nil {
 			continue
@@ -73,10 +77,9 @@ func (h *heldAll) settle(end <-chan struct{}) bool {
 		select {
 		case <-p.Settled():
 		case <-end:
-			return false
+			return
 		}
 	}
-	return true
 }
 
 // Missing are the servers that do not hold, with the reasons.

@@ -1,6 +1,7 @@
 package formation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -59,6 +60,7 @@ type Keeper struct {
 	fetched  bool
 	changed  time.Time   // when the topology changed
 	pushed   citus.Epoch // the place of the own group that everybody was told
+	attended citus.Epoch // the place of the own group whose consequences were begun
 	hand     holding
 	handing  map[int]handing
 }
@@ -181,7 +183,7 @@ func (k *Keeper) fetch(ctx context.Context, m Monitor, formation string) {
 			delete(k.handing, g.Group)
 		}
 	}
-	t = handed(k.topology, t, func(p monitorapi.Place) bool { return p.Group != own && k.patient(p) })
+	t = handed(k.topology, remembered(k.topology, t), func(p monitorapi.Place) bool { return p.Group != own && k.patient(p) })
 	changed := !k.fetched || !same(k.topology, t)
 	k.topology, k.fetched = t, true
 	if changed {
@@ -228,6 +230,20 @@ func handed(before, now monitorapi.Topology, keep func(monitorapi.Place) bool) m
 			now.Groups[i].Handing = true
 		}
 	}
+	return now
+}
+
+// remembered adds the groups that the monitor does not tell of at present: a new one cannot prove yet where they are served. Those who serve them have to hear of the others'
+// failovers all the same.
+func remembered(before, now monitorapi.Topology) monitorapi.Topology {
+	now.Groups = slices.Clone(now.Groups)
+	for _, p := range before.Groups {
+		known := slices.ContainsFunc(now.Groups, func(g monitorapi.Place) bool { return g.Group == p.Group })
+		if !p.Gone && !known && before.Formation == now.Formation {
+			now.Groups = append(now.Groups, p)
+		}
+	}
+	slices.SortFunc(now.Groups, func(a, b monitorapi.Place) int { return cmp.Compare(a.Group, b.Group) })
 	return now
 }
 
@@ -287,7 +303,11 @@ func (k *Keeper) announce(ctx context.Context) error {
 			nap(ctx, shortPace, k.news)
 			continue
 		}
-		found := k.redirect(ctx, t, goal.Group)
+		k.mu.Lock()
+		moved := k.attended != own
+		k.attended = own
+		k.mu.Unlock()
+		found := k.redirect(ctx, t, goal.Group, moved)
 		k.note(found)
 		k.outdone(ctx, found)
 		if !told && k.spread(found, goal.Group) {

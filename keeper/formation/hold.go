@@ -14,7 +14,9 @@ import (
 type holding struct {
 	id     uint64 // [fsm.Goal.Hold]; 0 of a failover
 	held   *heldAll
-	level  bool // this node has all that the old primary had when the hold was complete
+	old    citus.Address // the primary that hands over
+	grace  time.Duration // what transactions are given
+	level  bool          // this node has all that the old primary had when the hold was complete
 	routed bool
 	failed string
 	caught bool // the writes have been held in this failover
@@ -118,7 +120,10 @@ func (k *Keeper) hold(ctx context.Context, goal fsm.Goal) {
 	began := time.Now()
 	held, err := k.take(ctx, goal)
 	if err == nil {
-		k.set(func(h *holding) { h.held = held })
+		k.set(func(h *holding) {
+			h.held, h.grace = held, time.Duration(goal.Settings.CitusGraceMS)*time.Millisecond
+			h.old = citus.Address{Host: goal.Upstream.Host, Port: goal.Upstream.Port}
+		})
 		err = k.level(ctx, goal)
 		if err == nil && held.Over() {
 			err = errOver
@@ -187,24 +192,25 @@ func (k *Keeper) level(ctx context.Context, goal fsm.Goal) error {
 const levelPatience = 3 * time.Second
 
 // redirect sends the held writes to this node, which serves: everybody is told in the transactions that hold, in every database. Without a hold everybody is told all the
-// same.
-func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) []Database {
+// same. What has to follow on a new place goes on meanwhile.
+func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int, moved bool) []Database {
 	k.mu.Lock()
-	held := k.hand.held
+	hand := k.hand
 	k.hand.held = nil
 	k.mu.Unlock()
 	committed := make(chan struct{})
-	if held != nil {
+	defer close(committed)
+	if moved {
 		go func() { // a server that hangs keeps the old primary's end waiting no longer than it must
-			if held.settle(committed) {
-				k.routed()
-			}
+			hand.held.settle(committed)
+			k.ebb(ctx, hand)
+			k.routed()
 			k.finish(ctx, t, group)
 		}()
 	}
-	found := everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report {
+	return everyDatabase(k.databases(t), func(_ int, t citus.Topology) metadata.Report {
 		var r metadata.Report
-		if h := held.in(t.Database); h != nil && !h.Over() {
+		if h := hand.held.in(t.Database); h != nil && !h.Over() {
 			r = h.Commit(ctx, t)
 		}
 		if !k.everywhere(r, t, group) {
@@ -212,9 +218,6 @@ func (k *Keeper) redirect(ctx context.Context, t citus.Topology, group int) []Da
 		}
 		return r
 	})
-	close(committed)
-	k.routed()
-	return found
 }
 
 // How often, and for how long, it is looked for what a former primary left.
