@@ -12,12 +12,12 @@ import (
 	"github.com/autoctl/autoctl/tests/cluster"
 )
 
-// readSlowly has clients read from a worker group through the nodes of other groups, each statement for most of a second and with a pause between two of one transaction, until the
+// readSlowly has clients read from a worker group through the nodes of other groups, each statement for one and a half seconds and with a pause between two of one transaction, until the
 // function that it returns is called; that asserts that they were at it all the time and saw no error.
 func readSlowly(t *testing.T, c *cluster.Cluster, group int, vias ...int) (end func()) {
 	t.Helper()
 	account := accountOf(t, c, group)
-	slow := fmt.Sprintf("select balance, pg_sleep(0.7) from accounts where id = %d", account)
+	slow := fmt.Sprintf("select balance, pg_sleep(1.5) from accounts where id = %d", account)
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	for _, via := range vias {
@@ -35,6 +35,7 @@ func readSlowly(t *testing.T, c *cluster.Cluster, group int, vias ...int) (end f
 				if err != nil || done == 0 {
 					t.Errorf("slow %s through group %d: %d done, %v", name, via, done, err)
 				}
+				t.Logf("slow %s through group %d: %d done", name, via, done)
 			})
 		}
 	}
