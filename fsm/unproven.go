@@ -269,14 +269,14 @@ func (d *decider) deserted(c Configuration) bool {
 func (d *decider) unconfirmed(c Configuration) string {
 	obeys := func(m Member) bool {
 		n := d.node(m.Node)
-		return n != nil && n.Report != nil && n.Heard >= 0 && (n.Report.Obeyed.Incarnation == d.g.Incarnation || left(n, c))
+		return n != nil && n.Report != nil && n.Heard >= 0 && n.Report.Obeyed.Incarnation == d.g.Incarnation
 	}
 	if !obeys(c.Primary) {
 		return "its primary has not confirmed the record"
 	}
 	have := 0
 	for _, m := range c.Members {
-		if obeys(m) {
+		if n := d.node(m.Node); obeys(m) || n != nil && left(n, c) {
 			have++
 		}
 	}
@@ -286,11 +286,11 @@ func (d *decider) unconfirmed(c Configuration) string {
 	return ""
 }
 
-// left reports whether a node has left the group without a part in anything newer than the configuration: it obeys nobody any more, and neither acknowledges nor votes. A vote that
+// left reports whether a member has left the group without a part in anything newer than the configuration: it obeys nobody any more, and neither acknowledges nor votes. A vote that
 // it gave before it was dropped elected nobody, or it would have been told so under a later epoch: one that is told to go has no voice from then on.
 func left(n *Node, c Configuration) bool {
 	r := n.Report
-	return r.State == StateDropped && r.Reached == r.Obeyed && r.Obeyed.Epoch <= c.Epoch
+	return r != nil && n.Heard >= 0 && r.State == StateDropped && r.Reached == r.Obeyed && r.Obeyed.Epoch <= c.Epoch
 }
 
 // reserve is how many epochs and timelines are left free when an operator overrules the distrust: nodes that were not heard may have used them.
