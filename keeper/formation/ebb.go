@@ -29,10 +29,7 @@ func (k *Keeper) ebb(ctx context.Context, hand holding) {
 		return
 	}
 	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	var since time.Time
-	if err = c.QueryRow(ctx, `select clock_timestamp()`).Scan(&since); err == nil {
-		err = subside(ctx, c, since)
-	}
+	err = subside(ctx, c)
 	switch {
 	case ctx.Err() != nil:
 		k.Log.Warn().AnErr("reason", context.Cause(ctx)).Msg("the old primary is stopped although it still works for other nodes")
@@ -46,19 +43,26 @@ func (k *Keeper) ebb(ctx context.Context, hand holding) {
 // connectPatience is how long the old primary may take to let us in.
 const connectPatience = time.Second
 
-// subside waits until no session of another node is in a transaction that began before since.
-func subside(ctx context.Context, c *pgx.Conn, since time.Time) error {
-	for {
-		var busy int
-		err := c.QueryRow(ctx, `select count(*) from pg_stat_activity where backend_type = 'client backend' and application_name ~ '^citus_[a-z_]+ gpid='
-			and state <> 'idle' and xact_start <= $1`, since).Scan(&busy)
-		if err != nil || busy == 0 {
-			return err
-		}
+// transactions are those of sessions of other nodes, which say so in their names.
+const transactions = `select pid || ' ' || xact_start from pg_stat_activity
+	where backend_type = 'client backend' and application_name ~ '^citus_[a-z_]+ gpid=' and state <> 'idle' and xact_start is not null`
+
+// subside waits until the transactions that other nodes have open now have ended.
+func subside(ctx context.Context, c *pgx.Conn) error {
+	rows, err := c.Query(ctx, transactions)
+	if err != nil {
+		return err
+	}
+	open, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for err == nil && len(open) > 0 {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(ebbPace):
 		}
+		if rows, err = c.Query(ctx, `select * from (`+transactions+`) x (id) where id = any ($1)`, open); err == nil {
+			open, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		}
 	}
+	return err
 }
