@@ -13,7 +13,6 @@ import (
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/monitorapi"
 	"github.com/autoctl/autoctl/internal/pgserver"
-	"github.com/autoctl/autoctl/internal/pgserver/disk"
 	"github.com/autoctl/autoctl/keeper/state"
 )
 
@@ -293,5 +292,5 @@ func Destroy(cfg Config) error {
 	if p, err := pgserver.Adopt(cfg.PGData); err == nil {
 		return errors.Join(refuse(CodeHeld, nil, "stop it first", "a server runs on %s", cfg.PGData), p.Close())
 	}
-	return errors.Join(pgserver.FreeSharedMemory(cfg.PGData), disk.RemoveTree(cfg.PGData), os.RemoveAll(cfg.StateDir))
+	return errors.Join(pgserver.RemoveDataDir(cfg.PGData), os.RemoveAll(cfg.StateDir))
 }

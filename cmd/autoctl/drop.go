@@ -196,13 +196,8 @@ func destroyMonitor(dir string) error {
 		_ = p.Close() // it was only looked at
 		return fail(classPrecondition, "stop it first", "a server still runs on %s", dir)
 	}
-	if err := pgserver.FreeSharedMemory(dir); err != nil {
-		return fail(classFailed, "delete what is left by hand", "delete %s: %w", dir, err)
-	}
-	for _, path := range []string{dir, statePath(dir)} {
-		if err := disk.RemoveTree(path); err != nil {
-			return fail(classFailed, "delete what is left by hand", "delete %s: %w", path, err)
-		}
+	if err := errors.Join(pgserver.RemoveDataDir(dir), disk.RemoveTree(statePath(dir))); err != nil {
+		return fail(classFailed, "delete what is left by hand", "delete %s and %s: %w", dir, statePath(dir), err)
 	}
 	return nil
 }

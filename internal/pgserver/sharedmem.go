@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/autoctl/autoctl/internal/pgserver/disk"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,11 +26,8 @@ func FreeSharedMemory(root string) error {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			return nil // gone, or nothing of ours
 		}
-		if err != nil || !e.IsDir() {
+		if err != nil || !e.IsDir() || !isDataDir(path) {
 			return err
-		}
-		if _, err := os.Lstat(filepath.Join(path, "PG_VERSION")); err != nil {
-			return nil //nolint:nilerr // no data directory
 		}
 		errs = append(errs, freeOf(path))
 		return filepath.SkipDir
@@ -38,6 +36,18 @@ func FreeSharedMemory(root string) error {
 		return fmt.Errorf("free shared memory: %w", err)
 	}
 	return nil
+}
+
+func isDataDir(path string) bool {
+	_, err := os.Lstat(filepath.Join(path, "PG_VERSION"))
+	return err == nil
+}
+
+// RemoveDataDir deletes a data directory for good, with what its servers left in
+// the kernel; of one that is itself a mount point, all that is in it. One that
+// does not exist is fine.
+func RemoveDataDir(dataDir string) error {
+	return errors.Join(FreeSharedMemory(dataDir), disk.RemoveTree(dataDir))
 }
 
 // freeOf frees what one data directory's servers left.

@@ -94,8 +94,8 @@ func (h holding) next(goal fsm.Goal) turn {
 	return turnWait
 }
 
-// candidate reports whether a node that votes may be elected, as far as its goal tells. Others do not hold the writes: what they hold stands in the way of who is elected. So does
-// what others hold in a planned hand-over, whose goals say that there is one.
+// candidate reports whether a node that votes may be elected, as far as its goal tells. Others do not hold the writes: what they hold stands in the way of who is elected. In a planned
+// hand-over nobody who votes does: the goal says that there is one.
 func candidate(goal fsm.Goal) bool { return goal.Wishes == nil || goal.Wishes.Priority > 0 }
 
 // catch holds the group's writes on the other nodes while this one votes: its primary is gone, and who writes to the group is to wait for its successor rather than to fail.
