@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/autoctl/autoctl/citus"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Reconcile makes every metadata primary follow the topology: addresses on each by itself, like [Client.Push], and on the coordinator what Citus carries to all:
@@ -106,17 +108,43 @@ func (c *Client) synchronised(ctx context.Context, t citus.Topology, s *session,
 	if err := s.limit(ctx, timings.Lock, timings.Sync); err != nil {
 		return err
 	}
-	// Node ids are given once: unlike an address they must not be lost with this server. The wait for a standby is not broken off by a timeout.
-	err := s.within(ctx, func() error {
-		if err := s.step(ctx, step); err != nil {
-			return err
-		}
-		return s.exec(ctx, `select set_config('synchronous_commit', 'on', true), set_config('statement_timeout', '0', true)`)
-	})
+	err := s.lasting(ctx, func() error { return s.step(ctx, step) })
+	if step.Kind == citus.StepRemove && unreachable(err) && !s.conn.IsClosed() {
+		err = s.removeUnreachable(ctx, step)
+	}
 	if err != nil {
 		return explain(ctx, err)
 	}
 	return s.confirm(ctx, step)
+}
+
+// lasting runs f in a transaction that the server's standbys hold when it returns. Node ids are given once: unlike an address they must not be lost with this server. The wait for
+// a standby is not broken off by a timeout.
+func (s *session) lasting(ctx context.Context, f func() error) error {
+	return s.within(ctx, func() error {
+		if err := f(); err != nil {
+			return err
+		}
+		return s.exec(ctx, `select set_config('synchronous_commit', 'on', true), set_config('statement_timeout', '0', true)`)
+	})
+}
+
+// removeUnreachable deletes a node that does not answer. Citus tells a node with metadata of its own removal, in the same transaction; one that is said to have none is left alone.
+// That takes a transaction of its own: Citus does not forget within one that a connection has failed.
+func (s *session) removeUnreachable(ctx context.Context, step citus.Step) error {
+	err := s.lasting(ctx, func() error {
+		return s.exec(ctx, `select stop_metadata_sync_to_node($1, $2, false)`, step.Address.Host, step.Address.Port)
+	})
+	if err != nil {
+		return fmt.Errorf("say that a node which cannot be reached has no metadata: %w", err)
+	}
+	return s.lasting(ctx, func() error { return s.step(ctx, step) })
+}
+
+// unreachable reports whether a server failed to do something because it could not connect to another (class 08 of PostgreSQL's error codes), or waited for it too long.
+func unreachable(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && (strings.HasPrefix(refused.Code, "08") || refused.Code == "57014")
 }
 
 // newcomer looks whether a server may be told the metadata of the formation: it belongs to the group already, or to nothing.
