@@ -10,40 +10,31 @@ const calm = 10 * time.Minute
 
 // membership makes one change to the synchronous set when the last one has settled: only additions, or only removals, or only k; from and to k = 0
 // everything at once, because only its primary covers such a configuration. Weaker first: additions before a higher k, a lower k before removals.
+// A set that nobody is left to settle is changed all the same, or the group would wait for it for ever (P3); so is the first of a reign.
 func (d *decider) membership() bool {
 	p := d.primary()
 	if p == nil || d.g.Election != nil || !d.readWrite(p) || !p.Goal.State.Serves() {
 		return false
 	}
 	cur, _ := d.g.Record.Current()
-	obeys := p.Report.Obeyed == p.Goal.Stamp && member(p) == cur.Primary
-	if len(d.g.Record) > 1 {
-		if obeys && d.firstOfReign(cur) && (d.removal(p, cur, max(1, d.g.NumberSync)) || d.removal(p, cur, 0)) {
-			return true
-		}
-		if obeys && d.forsaken(p, cur) {
-			if d.g.NumberSync == 0 && d.removal(p, cur, 0) {
-				return true
-			}
-			d.refuse(p.ID, false, "bring a standby of it back, or lower the number: autoctl set formation number-sync-standbys 0",
-				"configuration %d is not settled yet, and none of its standbys is left to settle it: writes wait", cur.Seq)
-			return false
-		}
-		d.refuse(p.ID, false, "", "configuration %d is not settled yet", cur.Seq)
-		return false
-	}
-	if !obeys {
-		return false
+	settled := len(d.g.Record) == 1
+	if p.Report.Obeyed != p.Goal.Stamp || member(p) != cur.Primary || !settled && len(d.g.Record.reign(cur)) > 1 && !d.forsaken(p, cur) {
+		return d.unsettled(p, cur)
 	}
 	// A member that is gone makes the next election impossible: it leaves first where enough remain (S19).
 	if d.removal(p, cur, max(1, d.g.NumberSync)) {
 		return true
 	}
-	if fresh := d.joiners(p, cur); len(fresh) > 0 {
-		return d.admit(p, cur, fresh)
+	if settled || d.forsaken(p, cur) {
+		if fresh := d.joiners(p, cur); len(fresh) > 0 && d.admit(p, cur, fresh) {
+			return true
+		}
 	}
 	if d.removal(p, cur, 0) {
 		return true
+	}
+	if !settled && !d.forsaken(p, cur) {
+		return d.unsettled(p, cur)
 	}
 	want := max(1, d.g.NumberSync)
 	switch {
@@ -51,6 +42,8 @@ func (d *decider) membership() bool {
 		return d.configure(p, cur, 0, nil, "nobody is left to wait for, and number_sync_standbys is 0")
 	case cur.K > want:
 		return d.configure(p, cur, want, cur.Members, "number_sync_standbys is %d", d.g.NumberSync)
+	case !settled:
+		return d.unsettled(p, cur)
 	case cur.K > len(cur.Members):
 		d.refuse(p.ID, false, "bring a standby back, or lower the number: autoctl set formation number-sync-standbys",
 			"number_sync_standbys is %d and %d standbys are in step: writes wait", d.g.NumberSync, len(cur.Members))
@@ -85,31 +78,28 @@ func (d *decider) quorumHint(p *Node) string {
 	return hint
 }
 
-// firstOfReign reports whether cur is the only configuration of its epoch. Such a one may lose members before it has settled, or a new primary whose
-// followers are gone would wait for them for ever: on its server no other one was ever in force that anybody could answer, so that a reload mixes
-// these two alone, and what the older ones hold is in the log that it was elected with.
-func (d *decider) firstOfReign(cur Configuration) bool {
-	for _, c := range d.g.Record {
-		if c.Epoch == cur.Epoch && c.Seq != cur.Seq {
-			return false
-		}
+// unsettled says why nothing changes while older configurations may still be in force; false.
+func (d *decider) unsettled(p *Node, cur Configuration) bool {
+	switch {
+	case len(d.g.Record) < 2:
+	case d.forsaken(p, cur):
+		d.refuse(p.ID, false, "bring a standby of it back, or lower the number: autoctl set formation number-sync-standbys 0",
+			"configuration %d is not settled yet, and too few of its standbys are left to settle it: writes wait", cur.Seq)
+	default:
+		d.refuse(p.ID, false, "", "configuration %d is not settled yet", cur.Seq)
 	}
-	return true
+	return false
 }
 
-// forsaken reports whether a configuration that has not settled waits for members of which none is left, and might wait for ever. Where
-// number_sync_standbys allows it, it goes down to k = 0 then, which is safe at any moment: what is acknowledged under whatever mixture, the primary has,
-// and without the primary nobody covers k = 0.
+// forsaken reports whether a configuration waits for more members than are left, as the primary sees it.
 func (d *decider) forsaken(p *Node, cur Configuration) bool {
-	if cur.K == 0 || len(cur.Members) == 0 {
-		return false
-	}
+	left := 0
 	for _, m := range cur.Members {
 		if n := d.node(m.Node); n != nil && member(n) == m && !d.lost(p, n) {
-			return false
+			left++
 		}
 	}
-	return true
+	return left < cur.K && cur.K <= len(cur.Members)
 }
 
 // joiners returns the standbys that may become members and are none, in their present data generation.
@@ -223,16 +213,20 @@ func (d *decider) shrink(p *Node, cur Configuration, keep, gone []Member) bool {
 	return d.configure(p, cur, cur.K, keep, "%s leaves", d.called(gone))
 }
 
+// configure appends a configuration, or, where older ones that are not settled stand in the way of it, first the weakest of them all.
 func (d *decider) configure(p *Node, cur Configuration, k int, members []Member, format string, args ...any) bool {
 	if k == 0 {
 		members = nil
 	}
-	slices.SortFunc(members, func(a, b Member) int { return int(a.Node - b.Node) })
+	slices.SortFunc(members, byNode)
 	next := Configuration{Seq: d.seq, Epoch: cur.Epoch, Primary: cur.Primary, K: k, Members: members}
-	if cur.K == k && slices.Equal(cur.Members, members) {
+	if !d.g.Record.admits(next) {
+		next = d.g.Record.join(next)
+	}
+	if cur.same(next) {
 		return false
 	}
-	d.g.Record = append(d.g.Record, next)
+	d.g.Record = d.g.Record.with(next)
 	d.event("record", p.ID, format, args...)
 	return true
 }

@@ -1,6 +1,9 @@
 package fsm
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // NodeID identifies a node in the whole monitor. Ids start at 1 and are never used again.
 type NodeID int64
@@ -90,4 +93,66 @@ func (r Record) Current() (Configuration, bool) {
 		return Configuration{}, false
 	}
 	return r[len(r)-1], true
+}
+
+// admits reports whether next may follow before all of its reign is settled. The processes of a server read a configuration one by one, and while they do,
+// commits are acknowledged under every mixture of what is in force: the least k of them with any subset of all their members (S1). So one of them must be as
+// weak as all together, and must still be in the record whichever of the older ones have left it. A lone change of k, or of members in one direction, is so.
+func (r Record) admits(next Configuration) bool {
+	reign := append(r.reign(next), next)
+	for i := range reign {
+		weakest := func(c Configuration) bool {
+			return !slices.ContainsFunc(reign[i:], func(o Configuration) bool { return !c.weakerThan(o) })
+		}
+		if !slices.ContainsFunc(reign[i:], weakest) {
+			return false
+		}
+	}
+	return true
+}
+
+// join is the configuration that is as weak as next and all of its reign together, but for k = 0, which any other may follow. It is always admitted.
+func (r Record) join(next Configuration) Configuration {
+	next.Members = slices.Clone(next.Members)
+	for _, c := range r.reign(next) {
+		if c.K == 0 {
+			continue
+		}
+		next.K = min(next.K, c.K)
+		for _, m := range c.Members {
+			if !slices.Contains(next.Members, m) {
+				next.Members = append(next.Members, m)
+			}
+		}
+	}
+	slices.SortFunc(next.Members, byNode)
+	return next
+}
+
+// with returns the record with one more configuration, which takes the place of an equal older one: nothing is covered twice.
+func (r Record) with(next Configuration) Record {
+	return append(slices.DeleteFunc(slices.Clone(r), next.same), next)
+}
+
+// reign returns the configurations that may be in force together with c on its primary. On a server that was promoted, or resumed, none of an earlier epoch
+// is: what those hold is in the log that it was elected with.
+func (r Record) reign(c Configuration) []Configuration {
+	return slices.DeleteFunc(slices.Clone(r), func(o Configuration) bool { return o.Epoch != c.Epoch })
+}
+
+// same reports whether both demand the same of the same epoch.
+func (c Configuration) same(o Configuration) bool {
+	return c.Epoch == o.Epoch && c.Primary == o.Primary && c.K == o.K && slices.Equal(c.Members, o.Members)
+}
+
+// weakerThan reports whether whatever is acknowledged under o could be under c too: the votes that cover c hold it.
+func (c Configuration) weakerThan(o Configuration) bool {
+	if c.K == 0 || o.K == 0 {
+		return c.K == 0
+	}
+	return c.K <= o.K && !slices.ContainsFunc(o.Members, func(m Member) bool { return !slices.Contains(c.Members, m) })
+}
+
+func byNode(a, b Member) int {
+	return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Generation, b.Generation))
 }

@@ -139,8 +139,8 @@ func (n *Node) confirmed(goal fsm.Goal, s sight, life life) (confirmed, impatien
 // flushed counts the members that have flushed up to at, each by the one connection that holds its slot (S11).
 func (n *Node) flushed(c *fsm.Configuration, peers []fsm.Peer, rows []standbyRow, at fsm.LSN) int {
 	count := 0
-	for _, m := range c.Members {
-		name := StandbyName(m.Node, tokenOf(m.Node, peers))
+	for _, node := range nodesOf(c) {
+		name := StandbyName(node, tokenOf(node, peers))
 		for _, r := range rows {
 			if r.name == name && r.active && r.state == "streaming" && r.flush >= at {
 				count++

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,11 +42,22 @@ func SyncNames(c *fsm.Configuration, peers []fsm.Peer) string {
 	if len(c.Members) == 0 {
 		return closedSet
 	}
-	names := make([]string, len(c.Members))
-	for i, m := range c.Members {
-		names[i] = `"` + StandbyName(m.Node, tokenOf(m.Node, peers)) + `"`
+	var names []string
+	for _, node := range nodesOf(c) {
+		names = append(names, `"`+StandbyName(node, tokenOf(node, peers))+`"`)
 	}
 	return fmt.Sprintf("ANY %d (%s)", c.K, strings.Join(names, ", "))
+}
+
+// nodesOf lists the members' nodes, each once: a change of the set that was overtaken may name two data generations of one.
+func nodesOf(c *fsm.Configuration) []fsm.NodeID {
+	var nodes []fsm.NodeID
+	for _, m := range c.Members {
+		if !slices.Contains(nodes, m.Node) {
+			nodes = append(nodes, m.Node)
+		}
+	}
+	return nodes
 }
 
 // tokenOf returns a node's token. A member that is no peer any more cannot connect, and so gets a name that nobody has.
