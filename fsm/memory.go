@@ -78,6 +78,9 @@ func (m *Memory) Obey(goal Goal) error {
 		m.Rung, m.Tried, m.Why = RungStream, RungStream, ""
 	}
 	m.Goal = goal
+	if m.State == StateDropped && goal.State != StateDropped { // a monitor that was restored takes it back
+		m.State, m.Released = StateInit, false
+	}
 	m.Promotions = named(m.Promotions, goal.Node)
 	switch {
 	case goal.State.Serves():

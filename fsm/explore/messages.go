@@ -66,17 +66,18 @@ func (w *World) repeat(n int, goal *fsm.Goal) bool {
 	return true
 }
 
-// tell lets the keeper report to the monitor. One that says that it has left, to a monitor that hears it, ends.
+// tell lets the keeper report to the monitor. One that says that it has left, to a monitor that knows of it, ends.
 func (w *World) tell(n int) bool {
 	if !w.speaks(n) {
 		return false
 	}
 	r := w.report(n)
+	row, known := w.row(r.Node)
+	knows := known && row.Goal.State == fsm.StateDropped
 	if !w.hear(r) {
 		return w.turnedAway(n)
 	}
-	h := &w.hosts[n]
-	h.left = r.State == fsm.StateDropped && w.listens(n)
+	w.hosts[n].left = r.State == fsm.StateDropped && knows && w.listens(n)
 	return true
 }
 

@@ -71,8 +71,8 @@ func (d *Daemon) reportTo(ctx context.Context, m Monitor) error {
 	switch {
 	case m != d.currentMonitor():
 		return nil
-	case r.State == fsm.StateDropped && (err == nil || unknown || gone):
-		return ErrDropped // it knows, or has forgotten us already
+	case r.State == fsm.StateDropped && (unknown || gone || err == nil && goal.State == fsm.StateDropped):
+		return ErrDropped // it knows, or has forgotten us already; one that was restored does not, and may take us back
 	case gone:
 		d.leave(err)
 		return err
