@@ -39,6 +39,7 @@ func (d *decider) settled() bool {
 
 // firstPrimary makes the first node single, also after the last one of an earlier life of the group has left: epoch and numbers go on, since keepers
 // refuse what is older. One that brings data must have said which timeline it is on; numbers above it that were ordered before stay used (S3).
+// A node that waited to be rewound or copied does not take the place of the one that it waited for: its own data is older (P1).
 func (d *decider) firstPrimary() bool {
 	if len(d.g.Record) > 0 || d.g.Election != nil {
 		return false
@@ -52,6 +53,11 @@ func (d *decider) firstPrimary() bool {
 		n := &d.g.Nodes[i]
 		if n.Dropping || n.Maintenance || n.Goal.State == StateDropped || n.Cluster != "" {
 			continue
+		}
+		if d.g.SystemID != 0 && n.HasData && n.Goal.State == StateWaitStandby {
+			d.refuse(n.ID, true, "create the node that has left again, with its data; or drop this one too, and create it again: it then begins the group with what it has",
+				"it was to follow a node that has left, and its own data is older")
+			return false
 		}
 		if first == nil || n.HasData && !first.HasData {
 			first = n
@@ -72,6 +78,7 @@ func (d *decider) firstPrimary() bool {
 		d.g.Orders = nil
 	}
 	d.g.Epoch++
+	d.g.SystemID = 0 // the first primary says which it is
 	d.g.Orders = append(d.g.Orders, Order{Timeline: timeline, Epoch: d.g.Epoch, Node: first.ID})
 	d.g.Record = Record{{Seq: d.seq, Epoch: d.g.Epoch, Primary: member(first)}}
 	return d.assign(first, d.servingState(), "first node of its group")
@@ -241,7 +248,7 @@ func (d *decider) alone(n *Node) bool {
 	return !slices.ContainsFunc(d.g.Nodes, func(o Node) bool { return o.ID != n.ID && !o.Dropping && o.Goal.State != StateDropped })
 }
 
-// forgetDropped forgets nodes that have left. With the last one the group is as new, but for its numbers.
+// forgetDropped forgets nodes that have left. With the last one that had a part in its service the group is as new, but for its numbers.
 func (d *decider) forgetDropped() bool {
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
@@ -258,7 +265,10 @@ func (d *decider) forgetDropped() bool {
 		d.forget = append(d.forget, n.ID)
 		d.g.Nodes = append(d.g.Nodes[:i:i], d.g.Nodes[i+1:]...)
 		if !slices.ContainsFunc(d.g.Nodes, d.settledIn) {
-			d.g.Record, d.g.SystemID, d.g.Election = nil, 0, nil
+			d.g.Record, d.g.Election = nil, nil
+			if len(d.g.Nodes) == 0 {
+				d.g.SystemID = 0
+			}
 		}
 		return true
 	}

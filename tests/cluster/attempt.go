@@ -18,6 +18,13 @@ func (n *Node) TryLaunch(anew bool, flags ...string) error {
 	if anew {
 		args = append(append(n.CreateArgs(), "--run"), flags...)
 	}
+	return n.tryStart(args...)
+}
+
+// TryCreateMonitor is CreateMonitor, without the wait for it, where the one before was destroyed.
+func (c *Cluster) TryCreateMonitor() error { return c.Monitor.tryStart(c.monitorArgs()...) }
+
+func (n *Node) tryStart(args ...string) error {
 	d, err := n.Start("autoctl", n.c.setup.env(n), append([]string{n.c.binary}, args...)...)
 	if err != nil {
 		return err

@@ -57,10 +57,13 @@ func NewWith(t testing.TB, setup Setup) *Cluster {
 // CreateMonitor makes the monitor on its host and waits until it answers.
 func (c *Cluster) CreateMonitor() {
 	c.t.Helper()
-	c.Monitor.start(append([]string{"create", "monitor",
-		"--pgdata", c.Monitor.PGDATA(), "--pgport", fmt.Sprint(c.Monitor.Port), "--hostname", c.Monitor.Addr, "--run"},
-		c.setup.flags(c.Monitor)...)...)
+	c.Monitor.start(c.monitorArgs()...)
 	c.AwaitMonitor()
+}
+
+func (c *Cluster) monitorArgs() []string {
+	m := c.Monitor
+	return append([]string{"create", "monitor", "--pgdata", m.PGDATA(), "--pgport", fmt.Sprint(m.Port), "--hostname", m.Addr, "--run"}, c.setup.flags(m)...)
 }
 
 // Prepare makes a laboratory with a host for the monitor, on which nothing runs.

@@ -173,8 +173,11 @@ func (c *Cluster) TryGroup() (monitorapi.GroupState, error) {
 			return f.Groups[0], nil
 		}
 	}
-	return monitorapi.GroupState{}, errors.New("the formation has no group")
+	return monitorapi.GroupState{}, ErrNoGroup
 }
+
+// ErrNoGroup says that the monitor knows no node of the formation.
+var ErrNoGroup = errors.New("the formation has no group")
 
 // PrimaryNode is the node that serves, which exactly one does.
 func (c *Cluster) PrimaryNode() *Node {

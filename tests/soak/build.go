@@ -26,12 +26,13 @@ const (
 // build makes the group that is going to be broken.
 func build(t *testing.T, o options, rec *recorder) *nemesis {
 	t.Helper()
-	c := cluster.Prepare(t, cluster.Setup{})
-	c.Lab.NeedLinks()
 	n := &nemesis{
-		opt: o, c: c, rec: rec, claims: map[string]bool{}, revived: map[string]time.Time{},
-		data: map[string]*machine.Volume{}, state: map[string]*machine.Volume{},
+		opt: o, rec: rec, claims: map[string]bool{}, ahead: map[string]bool{}, revived: map[string]time.Time{},
+		data: map[string]*machine.Volume{}, state: map[string]*machine.Volume{}, fakeTime: machine.FindFakeTime(),
 	}
+	c := cluster.Prepare(t, cluster.Setup{Env: func(node *cluster.Node) []string { return n.clock(node.Name) }})
+	c.Lab.NeedLinks()
+	n.c = c
 	n.data[c.Monitor.Name] = c.Monitor.Volume(c.Monitor.PGDATA(), monitorMegabytes)
 	c.CreateMonitor()
 	n.operator = c.Lab.Host("operator")
@@ -118,12 +119,13 @@ func (r *run) learn(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	var last int64
+	var last monitorapi.Event
 	if len(r.events) > 0 {
-		last = r.events[len(r.events)-1].ID
+		last = r.events[len(r.events)-1]
 	}
 	for _, e := range events {
-		if e.ID > last {
+		// A monitor that was restored gives numbers a second time.
+		if e.Time.After(last.Time) || e.Time.Equal(last.Time) && e.ID > last.ID {
 			r.events = append(r.events, e)
 			r.consider(e)
 		}

@@ -10,7 +10,7 @@ import (
 func family(kind string) string {
 	for _, f := range []struct{ name, words string }{
 		{"frozen", "frozen"},
-		{"killed", "killed stopped"},
+		{"killed", "killed stopped outlives"},
 		{"network", "cut one-way lost slow"},
 		{"disk", "full"},
 	} {

@@ -30,6 +30,9 @@ func (n *nemesis) heal(ctx context.Context) error {
 	for _, v := range n.state {
 		errs = append(errs, v.TryFree())
 	}
+	for _, node := range n.nodes {
+		errs = append(errs, mendRewind(node))
+	}
 	all := append([]*cluster.Node{n.c.Monitor}, n.nodes...)
 	for _, node := range all {
 		errs = append(errs, node.TryThaw())
@@ -51,8 +54,8 @@ func (n *nemesis) revive(ctx context.Context, node *cluster.Node) error {
 	}
 	n.revived[node.Name] = time.Now()
 	code, _ := node.TryEnd(ctx)
-	dropped := false
-	if node != n.c.Monitor && code >= 0 {
+	dropped := code == cluster.ExitDropped
+	if node != n.c.Monitor && code >= 0 && !n.replaced.Load() {
 		var answered bool
 		if dropped, answered = n.forgotten(ctx, node); !answered {
 			return nil // the next turn comes when the monitor is back
@@ -111,6 +114,11 @@ func (n *nemesis) restore(ctx context.Context, g monitorapi.GroupState) {
 			_, _ = n.command(ctx, x, "set", "node", "replication-quorum", "--name", node.Name, strconv.FormatBool(usual))
 		}
 	}
+	for _, node := range n.nodes {
+		if member(g, node.Name) == nil && n.replaced.Load() {
+			n.handOver(ctx, x, node)
+		}
+	}
 	if g.NumberSync != n.opt.numberSync && len(g.Nodes) == len(n.nodes) {
 		_, _ = n.command(ctx, x, "set", "formation", "number-sync-standbys", strconv.Itoa(n.opt.numberSync))
 	}
@@ -162,6 +170,9 @@ func (n *nemesis) converge(ctx context.Context) (at float64, ok bool) {
 	late := false
 	for tries := 0; ; tries++ {
 		g, err := n.group(ctx)
+		if errors.Is(err, cluster.ErrNoGroup) {
+			err = nil // a new monitor, which has not been told
+		}
 		if err == nil {
 			if err = n.whole(g); err != nil && tries%25 == 5 {
 				n.restore(ctx, g)

@@ -2,6 +2,7 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"syscall"
@@ -57,10 +58,21 @@ func replace(ctx context.Context, n *nemesis, x *injection) (undo, error) {
 	if err != nil || code != 0 {
 		return nil, err
 	}
+	n.saved.Store(false) // a monitor of that time would not know the new one
 	if err := awaitEnd(ctx, x, endWithin); err != nil {
 		return nil, err
 	}
 	return func(context.Context) error { return x.node.TryLaunch(true, n.flags(x.Host)...) }, nil
+}
+
+// dropByForce drops a node that is off, as one that is lost for good. When it comes back after all, it is told so, and made anew like any node that has left.
+func dropByForce(ctx context.Context, n *nemesis, x *injection) (undo, error) {
+	if err := errors.Join(x.node.TryKill(), awaitEnd(ctx, x, endWithin)); err != nil {
+		return nil, err
+	}
+	n.saved.Store(false)
+	_, err := n.command(ctx, x, "drop", "node", "--name", x.Host, "--force", "--wait", operatorWait)
+	return launch(x), err
 }
 
 // flags are those that a node is made with.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -85,4 +87,63 @@ func thaw(x *injection) undo {
 
 func killHost(ctx context.Context, _ *nemesis, x *injection) (undo, error) {
 	return launch(x), errors.Join(x.node.TryKill(), awaitEnd(ctx, x, endWithin))
+}
+
+// outlive kills a postmaster one of whose children does not notice.
+func outlive(_ context.Context, _ *nemesis, x *injection) (undo, error) {
+	server := x.node.Server()
+	if len(server) < 2 {
+		return nil, fmt.Errorf("%w: no server runs", errSkip)
+	}
+	child := server[1+x.rng.IntN(len(server)-1)]
+	x.Detail = child.Args
+	err := x.node.TrySignal(child.PID, syscall.SIGSTOP)
+	return thaw(x), errors.Join(err, x.node.TrySignal(server[0].PID, syscall.SIGKILL))
+}
+
+// keepBusy has as many programs want a processor as there are processors, twice.
+func keepBusy(ctx context.Context, _ *nemesis, _ *injection) (undo, error) {
+	ctx, end := context.WithCancel(ctx)
+	var all []*exec.Cmd
+	var errs []error
+	for range 2 * runtime.NumCPU() {
+		c := exec.CommandContext(ctx, "sh", "-c", "while :; do :; done")
+		errs = append(errs, c.Start())
+		all = append(all, c)
+	}
+	return func(context.Context) error {
+		end()
+		for _, c := range all {
+			_ = c.Wait() // says that it was killed
+		}
+		return nil
+	}, errors.Join(errs...)
+}
+
+// canFakeTime reports whether there is something that moves a clock.
+func canFakeTime(n *nemesis, _ string) bool { return n.fakeTime != "" }
+
+// changeClock begins everything on a host anew with another time of day.
+func changeClock(ctx context.Context, n *nemesis, x *injection) (undo, error) {
+	if err := errors.Join(x.node.TryKill(), awaitEnd(ctx, x, endWithin)); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ahead[x.Host] = !n.ahead[x.Host]
+	x.Detail = "right"
+	if n.ahead[x.Host] {
+		x.Detail = "an hour ahead"
+	}
+	return launch(x), nil
+}
+
+// clock is the environment in which a host's programs have the time of day that it has.
+func (n *nemesis) clock(host string) []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.ahead[host] {
+		return nil
+	}
+	return []string{"LD_PRELOAD=" + n.fakeTime, "FAKETIME=+1h", "FAKETIME_DONT_FAKE_MONOTONIC=1"}
 }
