@@ -233,11 +233,25 @@ func TestRestored(t *testing.T) {
 	b.start()
 	want("restarted after that", 2, true)
 	b.stop(nil)
+	again := filepath.Join(filepath.Dir(b.c.DataDir), "again")
+	copyTree(t, b.c.DataDir, again)
 	if err := os.Remove(filepath.Join(b.c.StateDir, ledgerName)); err != nil {
 		t.Fatal(err)
 	}
 	b.start()
-	want("without the incarnation file", 3, true)
+	first, unproven := state()
+	if first < 4 || !unproven {
+		t.Errorf("without the incarnation file: incarnation %d, unproven %v; want one that nobody can have begun before", first, unproven)
+	}
+	b.stop(nil)
+	if err := os.Remove(filepath.Join(b.c.StateDir, ledgerName)); err != nil {
+		t.Fatal(err)
+	}
+	swapIn(t, again, b.c.DataDir)
+	b.start()
+	if second, _ := state(); second == first {
+		t.Errorf("incarnation %d was begun twice over the same memory", second)
+	}
 }
 
 func moreDecisions(t *testing.T, b *bench) {

@@ -10,7 +10,7 @@ import (
 // compare with another's, which nobody does as long as there was only one past. Sequence numbers are written by rank.
 func (c *canon) past(w *World) {
 	c.bool(w.restored, w.backup != nil)
-	c.byte(byte(w.incarnation))
+	c.byte(byte(w.incarnation), byte(w.begun), byte(w.begun>>8))
 	seqs := c.seqs(w)
 	slices.Sort(seqs)
 	seqs = slices.Compact(seqs)

@@ -39,15 +39,23 @@ func (w *World) restore(how int) bool {
 		w.excused = true // it expects nodes that have left
 	}
 	w.group, w.departed = b.group, b.departed
-	above := w.incarnation
 	if how&withoutFile != 0 {
-		above = 0
+		w.group.Incarnation = w.unused(w.group.Incarnation)
+	} else {
+		w.group.Incarnation = max(w.incarnation, w.group.Incarnation) + 1
 	}
-	w.group.Incarnation = max(above, w.group.Incarnation) + 1
 	w.group.Unproven, w.group.Election, w.group.Commands = !w.opt.breaks(trusting), nil, nil
 	w.restored = true
 	w.restartMonitor(how&withoutReports != 0)
 	return true
+}
+
+// unused is the least incarnation above one that nobody has begun yet: where a monitor does not know which those are, it draws one.
+func (w *World) unused(above uint64) uint64 {
+	for above++; w.begun&(1<<above) != 0; {
+		above++
+	}
+	return above
 }
 
 // replace puts a new monitor into the place of a lost one. Nodes have to be handed over to it.
@@ -128,7 +136,7 @@ func (w *World) adoptGroup(goal fsm.Goal) {
 	if x := goal.Wishes; above && x != nil {
 		g.Paused, g.NumberSync = x.Paused, x.NumberSync
 	}
-	g.Incarnation = max(g.Incarnation, goal.Incarnation) + 1
+	g.Incarnation = w.unused(max(g.Incarnation, goal.Incarnation))
 	g.Unproven, g.Election = true, nil
 	if g.SystemID == 0 {
 		g.SystemID = goal.SystemID

@@ -37,6 +37,7 @@ type World struct {
 	// ever restored or replaced.
 	backup      *backup
 	incarnation uint64
+	begun       uint64 // all that were ever begun, as bits
 	restored    bool
 	network     network
 	// The clients: how many commits there were, in which epoch each was acknowledged (0 for not yet), and what each epoch's
@@ -165,6 +166,7 @@ func (w *World) react() {
 	w.group.Unplanned = nil
 	w.top = max(w.top, w.group.Epoch)
 	w.incarnation = max(w.incarnation, w.group.Incarnation)
+	w.begun |= 1 << w.group.Incarnation
 	for _, id := range d.Forget {
 		w.strike(id)
 	}

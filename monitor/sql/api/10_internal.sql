@@ -227,19 +227,27 @@ begin
   perform pg_notify('autoctl_answer', a->>'command') from jsonb_array_elements(nullif(d->'answers', 'null')) a;
 end $$;
 
--- new_incarnation marks everything as unproven (S9). Node ids jump, because some may be in use that this memory never saw.
+-- unused_incarnation is one above an incarnation that may not be the last: another monitor may have begun one from the same memory, and goals that are equal in
+-- number must be equal in content. Nobody knows which are taken, so one is drawn.
+create or replace function autoctl.unused_incarnation(above bigint) returns bigint
+language sql volatile as $$ select above + 2 + floor(random() * 10000)::bigint $$;
+
+-- new_incarnation marks everything as unproven (S9); above is what the incarnation file says, 0 without one. Node ids jump, because some may be in use that
+-- this memory never saw: by as many as nobody registers within an incarnation.
 create or replace function autoctl.new_incarnation(above bigint, reason text) returns bigint
 language plpgsql as $$
 declare
+  old bigint;
   new bigint;
 begin
-  select greatest(above, m.incarnation, (select max(g.incarnation) from autoctl.grp g)) + 1 into new from autoctl.monitor m for update;
+  select greatest(m.incarnation, (select max(g.incarnation) from autoctl.grp g)) into old from autoctl.monitor m for update;
+  new := case when above >= old then above + 1 else autoctl.unused_incarnation(old) end;
   update autoctl.monitor set incarnation = new;
   update autoctl.grp set incarnation = new, unproven = true, election = null, decisions = decisions + 1;
   update autoctl.command set consumed = true, answered = clock_timestamp(), answer = jsonb_build_object('command', id,
     'outcome', 'refused', 'text', 'the monitor started with an old memory before it came to this', 'hint', 'look at show state, then ask again')
   where answer is null;
-  perform setval('autoctl.node_id', (select last_value from autoctl.node_id) + 1000);
+  perform setval('autoctl.node_id', (select last_value from autoctl.node_id) + 1000 * (new - old));
   insert into autoctl.event (formation, grp, kind, rule, reason)
   select formation, number, 'incarnation', 'monitor_start', format('incarnation %s: %s', new, reason) from autoctl.grp;
   return new;

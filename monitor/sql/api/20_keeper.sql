@@ -236,7 +236,7 @@ begin
     update autoctl.settings set settings = settings || (goal->'settings') where not chosen and jsonb_typeof(goal->'settings') = 'object';
   end if;
   update autoctl.grp set
-    incarnation = greatest(grp.incarnation, (goal->>'incarnation')::bigint) + 1, unproven = true, election = null,
+    incarnation = autoctl.unused_incarnation(greatest(grp.incarnation, (goal->>'incarnation')::bigint)), unproven = true, election = null,
     system_id = case when system_id = 0 then coalesce((goal->>'system_id')::numeric, 0) else system_id end,
     number_sync = case when k > 1 and not goal ? 'wishes' then greatest(k, number_sync) else number_sync end
   where formation = g.formation and number = g.number;
