@@ -154,7 +154,8 @@ func (d *decider) createStandbys() bool {
 			continue
 		}
 		listed := slices.ContainsFunc(p.Goal.Peers, func(q Peer) bool { return q.Node == n.ID && q.Host == n.Host && q.Port == n.Port })
-		if !d.readWrite(p) || !listed || p.Report.Reached != p.Goal.Stamp {
+		// A member was admitted before this monitor was restored, and the primary may be waiting for it.
+		if !d.readWrite(p) || !listed || p.Report.Reached != p.Goal.Stamp && !d.inRecord(n.ID) {
 			d.refuse(n.ID, false, "", "the primary does not admit it yet")
 			continue
 		}

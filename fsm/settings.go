@@ -36,6 +36,8 @@ type Settings struct {
 	CatchupBytes int64 `json:"catchup_bytes"`
 	// CitusGraceMS is for how long a transaction may hold up a planned hand-over of a Citus group before it is ended.
 	CitusGraceMS int64 `json:"citus_grace_ms"`
+	// CitusStandbys is 1 where the standbys of Citus groups are registered as Citus secondaries, for queries that ask for them; otherwise 0.
+	CitusStandbys int64 `json:"citus_standbys"`
 }
 
 // DefaultSettings returns the defaults of design section 11.
@@ -75,6 +77,7 @@ func (s Settings) Validate() error {
 	bad(s.FailoverLimit < 1 || s.FailoverWindowMS < 1000, "failover_limit must be at least 1 and failover_window at least 1000 ms")
 	bad(s.CatchupBytes < 1, "catchup_bytes must be positive")
 	bad(s.CitusGraceMS < 100 || s.CitusGraceMS > 3600000, "citus_grace is %d ms: must be between 100 and 3600000", s.CitusGraceMS)
+	bad(s.CitusStandbys < 0 || s.CitusStandbys > 1, "citus_standbys is %d: must be 0 or 1", s.CitusStandbys)
 	return errors.Join(errs...)
 }
 
