@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/autoctl/autoctl/tests/cluster"
+	"github.com/autoctl/autoctl/tests/machine"
 )
 
 // readCluster is the Citus cluster of the read replicas.
@@ -24,6 +26,10 @@ func registered(ctx context.Context, n *cluster.Node) ([]string, error) {
 
 // awaitReplicas waits until all primaries of the groups know exactly these replicas.
 func awaitReplicas(c *cluster.Cluster, groups []int, replicas ...*cluster.Node) {
+	awaitSecondaries(c, readCluster, groups, replicas...)
+}
+
+func awaitSecondaries(c *cluster.Cluster, of string, groups []int, replicas ...*cluster.Node) {
 	c.Await(late, "the read replicas are registered everywhere", func(ctx context.Context) error {
 		var want []string
 		for _, r := range replicas {
@@ -31,7 +37,7 @@ func awaitReplicas(c *cluster.Cluster, groups []int, replicas ...*cluster.Node) 
 			if err != nil {
 				return err
 			}
-			want = append(want, fmt.Sprintf("%d|%s|%d|%s", info.Group, r.Addr, r.Port, readCluster))
+			want = append(want, fmt.Sprintf("%d|%s|%d|%s", info.Group, r.Addr, r.Port, of))
 		}
 		slices.Sort(want)
 		for _, g := range groups {
@@ -90,6 +96,45 @@ func TestCitusReplicas(t *testing.T) {
 		c.Command("drop", "node", "--name", "read1", "--force")
 		awaitReplicas(c, groups, read0)
 	})
+}
+
+// TestCitusStandbys: standbys that are registered with Citus because an operator asked for that. Sessions that want so read from them, they change places with their primary
+// in a failover, one that is away is taken out, and all are when nobody asks any more.
+func TestCitusStandbys(t *testing.T) {
+	long(t)
+	cluster.NeedsCitus(t)
+	c := cluster.NewWith(t, cluster.TLS())
+	citusPairs(c, 0, 1)
+	groups := []int{0, 1}
+	c.Command("set", "formation", "settings", "citus_standbys=1")
+	coordinator, spare := c.Serving(0)
+	first, second := c.Serving(1)
+	awaitSecondaries(c, "default", groups, spare, second)
+	coordinator.Citus("create table t (id int primary key, v int); select create_distributed_table('t', 'id', shard_count => 4)")
+	coordinator.Citus("insert into t select generate_series(1, 100)")
+	c.Await(soon, "a session reads from the standby", func(ctx context.Context) error {
+		r, err := coordinator.Run(ctx, []string{"PGOPTIONS=-c citus.use_secondary_nodes=always"}, filepath.Join(machine.PostgresBin(t), "psql"), "-At",
+			"-h", coordinator.Addr, "-p", fmt.Sprint(coordinator.Port), "-U", coordinator.User(), "-d", cluster.CitusDatabase, "-c", "explain (costs off) select * from t where id = 1")
+		if want := fmt.Sprintf("host=%s port=%d", second.Addr, second.Port); err == nil && !strings.Contains(r.Stdout, want) {
+			err = fmt.Errorf("it reads not at %s: %s %s", second.Name, r.Stdout, r.Stderr)
+		}
+		return err
+	})
+	began := time.Now()
+	c.Command("perform", "failover", "--group", "1")
+	t.Logf("planned: %v", time.Since(began).Round(time.Millisecond))
+	c.AwaitGroups(late, 1)
+	knows(c, cluster.CitusDatabase, 0, 1)
+	awaitSecondaries(c, "default", groups, spare, first)
+	second.Crash()
+	c.Await(late, first.Name+" serves", func(context.Context) error { return serves(c, first.Name) })
+	knows(c, cluster.CitusDatabase, 0, 1)
+	awaitSecondaries(c, "default", groups, spare)
+	second.Restart()
+	awaitSecondaries(c, "default", groups, spare, second)
+	coordinator.Citus("insert into t values (101)")
+	c.Command("set", "formation", "settings", "citus_standbys=0")
+	awaitSecondaries(c, "default", groups)
 }
 
 // readsFromReplica makes sure that a replica's queries see so many rows, soon, and get them from the worker's replica.

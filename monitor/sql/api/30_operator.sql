@@ -187,6 +187,8 @@ begin
   end loop;
   update autoctl.settings set settings = s, chosen = true where settings <> s or not chosen;
   if found then
+    -- Once standbys were registered with Citus, their list is a wish even where it is empty.
+    update autoctl.grp g set replicas = true from autoctl.formation f where f.name = g.formation and f.kind = 'citus' and s->>'citus_standbys' = '1';
     perform autoctl.wake_formation(null);
   end if;
   return null;

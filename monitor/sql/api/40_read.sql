@@ -160,11 +160,13 @@ begin
       select jsonb_agg(jsonb_build_object('group', g.number, 'incarnation', greatest(g.incarnation, g.served_incarnation), 'epoch', g.served_version, 'system_id', g.system_id,
         'node_id', g.served_by, 'name', coalesce(n.name, ''), 'host', g.served_host, 'port', g.served_port, 'proxy_port', g.served_proxy, 'gone', g.served_by = 0,
         'handing', coalesce((g.election->>'hold')::boolean, false),
-        'replicas', case when g.replicas then coalesce((
+        'replicas', case when g.replicas or fo.kind = 'citus' and s.settings->>'citus_standbys' = '1' then coalesce((
           select jsonb_agg(jsonb_build_object('node_id', x.id, 'name', x.name, 'host', x.host, 'port', x.port, 'cluster', x.cluster) order by x.id)
-          from autoctl.node x where x.formation = g.formation and x.grp = g.number and x.cluster <> '' and x.followed and not x.dropping), '[]') end,
+          from autoctl.node x left join autoctl.report xr on xr.node = x.id
+          where x.formation = g.formation and x.grp = g.number and not x.dropping and x.id <> g.served_by
+            and case when x.cluster <> '' then x.followed else s.settings->>'citus_standbys' = '1' and xr.report->>'state' = 'secondary' and x.goal->>'state' = 'secondary' end), '[]') end,
         'open', coalesce((r.report->>'open')::boolean, false) and coalesce((n.goal->>'state') in ('single', 'wait_primary', 'primary'), false)) order by g.number)
-      from autoctl.grp g left join autoctl.node n on n.id = g.served_by and n.formation = g.formation left join autoctl.report r on r.node = n.id
+      from autoctl.grp g left join autoctl.node n on n.id = g.served_by and n.formation = g.formation left join autoctl.report r on r.node = n.id, autoctl.settings s
       where g.formation = fo.name and g.served_version > 0 and not g.unproven), '[]'))
     from autoctl.formation fo where fo.name = f);
 end $$;
