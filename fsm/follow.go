@@ -39,7 +39,7 @@ func (d *decider) settled() bool {
 
 // firstPrimary makes the first node single, also after the last one of an earlier life of the group has left: epoch and numbers go on, since keepers
 // refuse what is older. One that brings data must have said which timeline it is on; numbers above it that were ordered before stay used (S3).
-// A node that waited to be rewound or copied does not take the place of the one that it waited for: its own data is older (P1).
+// A standby, or a node that waited to become one, does not take the place of the one that it followed and that has left: its own data is older (P1).
 func (d *decider) firstPrimary() bool {
 	if len(d.g.Record) > 0 || d.g.Election != nil {
 		return false
@@ -54,9 +54,10 @@ func (d *decider) firstPrimary() bool {
 		if n.Dropping || n.Maintenance || n.Goal.State == StateDropped || n.Cluster != "" {
 			continue
 		}
-		if d.g.SystemID != 0 && n.HasData && n.Goal.State == StateWaitStandby {
+		waited := n.Goal.State == StateWaitStandby && d.g.SystemID != 0
+		if n.HasData && (waited || d.settledIn(*n) && !n.Goal.State.Serves()) {
 			d.refuse(n.ID, true, "create the node that has left again, with its data; or drop this one too, and create it again: it then begins the group with what it has",
-				"it was to follow a node that has left, and its own data is older")
+				"it followed a node that has left, and its own data may be older")
 			return false
 		}
 		if first == nil || n.HasData && !first.HasData {
