@@ -37,8 +37,12 @@ func TestCitusFormation(t *testing.T) {
 		goal, err := client.Goal(t.Context(), 1)
 		return err == nil && goal.State.Serves() && goal.Database == "app" && len(goal.Fellows) == 4
 	})
-	places := topology(t, client)
-	if len(places) != 4 || places[1].NodeID != 1 || places[1].Port != registration(1).Port || places[1].Open || places[1].Gone {
+	var places map[int]monitorapi.Place
+	b.eventually("every group has its place", func() bool {
+		places = topology(t, client)
+		return len(places) == 4
+	})
+	if places[1].NodeID != 1 || places[1].Port != registration(1).Port || places[1].Open || places[1].Gone {
 		t.Fatalf("topology %+v", places)
 	}
 	before := places[1]

@@ -53,6 +53,11 @@ func replaceMonitor(ctx context.Context, n *nemesis, x *injection) (undo, error)
 		if err := n.c.TryCreateMonitor(); err != nil {
 			return err
 		}
+		for range 100 { // until there is something that answers
+			if _, err := n.c.TryGroup(); err == nil || errors.Is(err, cluster.ErrNoGroup) || !wait(ctx, 200*time.Millisecond) {
+				break
+			}
+		}
 		for _, node := range n.nodes {
 			n.handOver(ctx, x, node)
 		}

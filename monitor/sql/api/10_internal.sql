@@ -64,20 +64,26 @@ $$;
 -- matters only while votes are counted.
 create or replace function autoctl.material(r jsonb, s jsonb, voting boolean) returns jsonb
 language plpgsql immutable as $$
-begin -- of the languages, the one that keeps plans
+declare
+  seen text := '';
+  e    jsonb;
+begin -- without a query: that would cost more than all else in a report
+  if jsonb_typeof(r->'standbys') = 'array' then
+    for i in 0..jsonb_array_length(r->'standbys') - 1 loop
+      e := r->'standbys'->i;
+      seen := seen || format('%s %s %s %s %s;', e->>'node', e->>'streaming',
+        (e->>'lag_bytes')::bigint < (s->>'catchup_bytes')::bigint,
+        coalesce((e->>'lost_ms')::bigint, 0) = 0,
+        coalesce((e->>'lost_ms')::bigint, 0) >= (s->>'replication_stall_after_ms')::bigint);
+    end loop;
+  end if;
   return (r - '{position,standbys,primary_seen_ms,commit_age_ms,activity,problem}'::text[]) || jsonb_build_object(
     'position', case when voting then r->'position' else (r->'position') - 'lsn' end,
     'hung', (r->>'commit_age_ms')::bigint > (s->>'storage_hung_after_ms')::bigint,
     'seen', (r->>'primary_seen_ms')::bigint between 0 and (s->>'node_lost_after_ms')::bigint,
     'activity', r->'activity'->'kind',
     'problem', r->'problem'->'code',
-    'standbys', case when jsonb_typeof(r->'standbys') = 'array' then (
-      select jsonb_agg(jsonb_build_object(
-        'node', e->'node', 'streaming', e->'streaming',
-        'near', (e->>'lag_bytes')::bigint < (s->>'catchup_bytes')::bigint,
-        'fine', coalesce((e->>'lost_ms')::bigint, 0) = 0,
-        'lost', coalesce((e->>'lost_ms')::bigint, 0) >= (s->>'replication_stall_after_ms')::bigint) order by (e->>'node')::bigint)
-      from jsonb_array_elements(r->'standbys') e) end);
+    'standbys', seen);
 end $$;
 
 -- more_databases lists the databases of a formation beside its first one.
