@@ -48,7 +48,7 @@ func (d *decider) firstPrimary() bool {
 		d.refuse(0, false, "autoctl create coordinator", "the formation has no coordinator yet")
 		return false
 	}
-	var first *Node
+	var first, older *Node
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
 		if n.Dropping || n.Maintenance || n.Goal.State == StateDropped || n.Cluster != "" {
@@ -56,13 +56,17 @@ func (d *decider) firstPrimary() bool {
 		}
 		waited := n.Goal.State == StateWaitStandby && d.g.SystemID != 0
 		if n.HasData && (waited || d.settledIn(*n) && !n.Goal.State.Serves()) {
-			d.refuse(n.ID, true, "create the node that has left again, with its data; or drop this one too, and create it again: it then begins the group with what it has",
-				"it followed a node that has left, and its own data may be older")
-			return false
+			older = n
+			continue
 		}
 		if first == nil || n.HasData && !first.HasData {
 			first = n
 		}
+	}
+	if older != nil && (first == nil || !first.HasData) {
+		d.refuse(older.ID, true, "create the node that has left again, with its data; or drop this one too, and create it again: it then begins the group with what it has",
+			"it followed a node that has left, and its own data may be older")
+		return false
 	}
 	if first == nil {
 		return false

@@ -177,7 +177,20 @@ func (d *decider) removal(p *Node, cur Configuration, least int) bool {
 		d.refuse(p.ID, false, "bring a standby back, or lower the number: autoctl set formation number-sync-standbys", "number_sync_standbys is %d: writes wait for the lost standby", d.g.NumberSync)
 		return false
 	}
+	if !d.shrink(p, cur, keep, lost) {
+		return false
+	}
+	d.holdOff(lost)
+	return true
+}
+
+// holdOff has members that were lost, and are in the record no more, come back later each time.
+func (d *decider) holdOff(lost []Member) {
+	now, _ := d.g.Record.Current()
 	for _, m := range lost {
+		if slices.Contains(now.Members, m) {
+			continue // they leave with a later change
+		}
 		n := d.node(m.Node)
 		if n.HoldUntil > 0 && d.now.Sub(n.HoldUntil) > calm {
 			n.Returns = 0
@@ -186,7 +199,6 @@ func (d *decider) removal(p *Node, cur Configuration, least int) bool {
 		n.HoldUntil = d.now.Add(ms(d.g.Settings.RejoinHoldMS) << min(n.Returns-1, 5))
 		d.event("lost", n.ID, "the primary has not had its word for %d ms", d.g.Settings.ReplicationStallMS)
 	}
-	return d.shrink(p, cur, keep, lost)
 }
 
 // lost reports whether the primary sees the standby gone, or its flush position standing still, for replication_stall_after (S17).

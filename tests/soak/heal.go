@@ -71,6 +71,7 @@ func (n *nemesis) revive(ctx context.Context, node *cluster.Node) error {
 	if _, err := n.commandOn(ctx, node.Host, x, "drop", "node", "--destroy", "--force", "--pgdata", node.PGDATA()); err != nil {
 		return err
 	}
+	n.saved.Store(false)
 	return node.TryLaunch(true, n.flags(node.Name)...)
 }
 

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/autoctl/autoctl/internal/pgserver/conf"
 	"github.com/autoctl/autoctl/tests/cluster"
 )
 
@@ -39,40 +40,83 @@ func fork(ctx context.Context, n *nemesis, x *injection) (undo, error) {
 		return nil, fmt.Errorf("%w: only a standby can be forked", errSkip)
 	}
 	x.node.Signal(syscall.SIGSTOP)
-	err := n.tell(ctx, x.node, "select pg_promote(wait => false)")
-	return func(ctx context.Context) error {
-		// Its own commits wait for nobody here, and end with the session.
-		_ = n.tell(ctx, x.node, "set synchronous_commit to local; create table if not exists forked (n int); insert into forked values (1); checkpoint")
+	if err := n.tell(ctx, x.node, "select pg_promote(wait => false)"); err != nil {
 		x.node.Signal(syscall.SIGCONT)
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		defer x.node.Signal(syscall.SIGCONT)
+		// Its own commits wait for nobody here. Nobody may ever see what it writes.
+		if err := n.tell(ctx, x.node, "set synchronous_commit to local", "create table if not exists "+forked+" (n int)", "insert into "+forked+" values (1)", "checkpoint"); err != nil {
+			x.Result = "it wrote nothing: " + err.Error()
+		}
 		return nil
-	}, err
+	}, nil
 }
+
+// forked is a table that only forks have.
+const forked = "forked"
 
 // loseSlot has a standby away for longer than the primary keeps its log.
 func loseSlot(ctx context.Context, n *nemesis, x *injection) (undo, error) {
-	var primary *cluster.Node
-	for _, node := range n.nodes {
-		if n.isPrimary(node) {
-			primary = node
-		}
-	}
+	primary := n.primary()
 	if primary == nil || primary == x.node {
 		return nil, fmt.Errorf("%w: only a standby has a slot to lose", errSkip)
 	}
 	if err := x.node.TryCut(); err != nil {
 		return nil, err
 	}
-	heal := func(ctx context.Context) error {
-		return errors.Join(n.tell(ctx, primary, "alter system reset max_slot_wal_keep_size", "select pg_reload_conf()"), x.node.TryHeal())
+	usual, err := keepAtMost(primary, "16MB")
+	heal := func(context.Context) error {
+		_, err := keepAtMost(primary, usual)
+		return errors.Join(err, x.node.TryHeal())
 	}
-	err := n.tell(ctx, primary, "alter system set max_slot_wal_keep_size to '16MB'", "select pg_reload_conf()")
-	for range 4 {
-		err = errors.Join(err, n.tell(ctx, primary, "set synchronous_commit to local; select pg_logical_emit_message(true, 'soak', repeat('x', 1000000)), pg_switch_wal()"))
+	// More than wal_keep_size.
+	for range 12 {
+		err = errors.Join(err, n.tell(ctx, primary, "set synchronous_commit to local", "select pg_logical_emit_message(true, 'soak', ''), pg_switch_wal()"))
 	}
 	if err = errors.Join(err, n.tell(ctx, primary, "checkpoint")); err != nil {
-		return nil, errors.Join(err, heal(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, heal(ctx))
+	}
+	c := &client{n: n}
+	defer c.close()
+	if err := c.connect(ctx, c.one(primary)); err == nil {
+		_ = c.conn.QueryRow(ctx, "select 'slots lost: ' || count(*) from pg_replication_slots where wal_status = 'lost'").Scan(&x.Result)
 	}
 	return heal, nil
+}
+
+// primary is the node that answered clients last; nil if that is none of them.
+func (n *nemesis) primary() *cluster.Node {
+	for _, node := range n.nodes {
+		if n.isPrimary(node) {
+			return node
+		}
+	}
+	return nil
+}
+
+// keepAtMost changes what a node keeps for a standby that is away, in the file that holds what autoctl chose once, and returns what it was.
+func keepAtMost(node *cluster.Node, size string) (was string, err error) {
+	const name = "max_slot_wal_keep_size = "
+	path := filepath.Join(node.PGDATA(), conf.FileName)
+	content, err := os.ReadFile(path)
+	if err != nil || size == "" {
+		return "", err
+	}
+	lines := strings.SplitAfter(string(content), "\n")
+	for i, line := range lines {
+		if rest, ours := strings.CutPrefix(line, name); ours {
+			was, lines[i] = strings.Trim(strings.TrimSpace(rest), "'"), name+"'"+size+"'\n"
+		}
+	}
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		return was, err
+	}
+	if pid := node.Postmaster(); pid != 0 {
+		return was, node.TrySignal(pid, syscall.SIGHUP)
+	}
+	return was, nil
 }
 
 // copyWithin is how long to look for a copy.

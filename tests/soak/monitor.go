@@ -15,6 +15,10 @@ import (
 // restoreMonitor brings the monitor's data back as it was at some earlier time; the first time, that is when it is saved. With and without the file that tells it
 // how much it had decided since.
 func restoreMonitor(ctx context.Context, n *nemesis, x *injection) (undo, error) {
+	if g, err := n.c.TryGroup(); err != nil || len(g.Nodes) != len(n.nodes) {
+		return nil, fmt.Errorf("%w: the monitor does not know all nodes", errSkip)
+	}
+	n.learn(ctx)
 	if err := errors.Join(x.node.TryKill(), awaitEnd(ctx, x, endWithin)); err != nil {
 		return nil, err
 	}
@@ -40,6 +44,7 @@ func restoreMonitor(ctx context.Context, n *nemesis, x *injection) (undo, error)
 
 // replaceMonitor makes a new monitor, which knows nothing, where the old one was.
 func replaceMonitor(ctx context.Context, n *nemesis, x *injection) (undo, error) {
+	n.learn(ctx)
 	if err := errors.Join(x.node.TryKill(), awaitEnd(ctx, x, endWithin)); err != nil {
 		return nil, err
 	}

@@ -27,9 +27,10 @@ type nemesis struct {
 	serving  atomic.Value // name of the node that acknowledged last
 	revived  map[string]time.Time
 
-	saved    atomic.Bool // whether there is a copy of the monitor's data that knows all nodes
-	replaced atomic.Bool // whether the monitor is not the first any more
-	fakeTime string      // library that moves clocks, or ""
+	learn    func(context.Context) // fetches the events that the monitor has
+	saved    atomic.Bool           // whether there is a copy of the monitor's data that knows all nodes
+	replaced atomic.Bool           // whether the monitor is not the first any more
+	fakeTime string                // library that moves clocks, or ""
 
 	mu     sync.Mutex
 	claims map[string]bool

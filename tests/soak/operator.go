@@ -54,11 +54,11 @@ func restart(ctx context.Context, n *nemesis, x *injection) (undo, error) {
 }
 
 func replace(ctx context.Context, n *nemesis, x *injection) (undo, error) {
+	n.saved.Store(false) // a monitor of that time would not know the new one
 	code, err := n.commandOn(ctx, x.node.Host, x, "drop", "node", "--destroy", "--pgdata", x.node.PGDATA(), "--wait", operatorWait)
 	if err != nil || code != 0 {
 		return nil, err
 	}
-	n.saved.Store(false) // a monitor of that time would not know the new one
 	if err := awaitEnd(ctx, x, endWithin); err != nil {
 		return nil, err
 	}

@@ -108,6 +108,7 @@ func keepBusy(ctx context.Context, _ *nemesis, _ *injection) (undo, error) {
 	var errs []error
 	for range 2 * runtime.NumCPU() {
 		c := exec.CommandContext(ctx, "sh", "-c", "while :; do :; done")
+		c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		errs = append(errs, c.Start())
 		all = append(all, c)
 	}

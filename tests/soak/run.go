@@ -32,6 +32,7 @@ type run struct {
 func start(t *testing.T, n *nemesis) *run {
 	t.Helper()
 	r := &run{n: n, reported: map[string]int{}, checked: time.Now()}
+	n.learn = r.learn
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var err error
@@ -102,6 +103,7 @@ func (r *run) burst(ctx context.Context, s *schedule, number int) (b Burst, ok b
 	b.Healed = rec.now()
 	b.Whole, ok = r.n.converge(ctx)
 	if ok {
+		r.n.replaced.Store(false) // all nodes were handed over
 		r.serves(ctx)
 	}
 	rec.edit(func(rep *Report) {
@@ -223,6 +225,18 @@ func (r *run) compareNodes(ctx context.Context) {
 }
 
 func (r *run) compare(ctx context.Context) error {
+	for _, node := range r.n.nodes {
+		c := &client{n: r.n}
+		if err := c.connect(ctx, c.one(node)); err != nil {
+			return fmt.Errorf("%s: %w", node.Name, err)
+		}
+		var there bool
+		err := c.conn.QueryRow(ctx, "select to_regclass('"+forked+"') is not null").Scan(&there)
+		c.close()
+		if err != nil || there {
+			return fmt.Errorf("%s: it has what a fork wrote: %v (%w)", node.Name, there, err)
+		}
+	}
 	tables := []string{"account", "transfer", "register"}
 	for _, in := range r.inserts {
 		tables = append(tables, in.table)

@@ -185,10 +185,12 @@ begin
       perform autoctl.fail('AC004', format('setting %s is %s: a number of milliseconds or bytes is wanted', k, coalesce(s->>k, 'missing')));
     end if;
   end loop;
+  -- Once standbys were registered with Citus, their list is a wish even where it is empty.
+  if '1' in (s->>'citus_standbys', (select o.settings->>'citus_standbys' from autoctl.settings o)) then
+    update autoctl.grp g set replicas = true from autoctl.formation f where f.name = g.formation and f.kind = 'citus' and not g.replicas;
+  end if;
   update autoctl.settings set settings = s, chosen = true where settings <> s or not chosen;
   if found then
-    -- Once standbys were registered with Citus, their list is a wish even where it is empty.
-    update autoctl.grp g set replicas = true from autoctl.formation f where f.name = g.formation and f.kind = 'citus' and s->>'citus_standbys' = '1';
     perform autoctl.wake_formation(null);
   end if;
   return null;
