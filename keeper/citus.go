@@ -29,7 +29,7 @@ func (s *Service) newFormation() *formation.Keeper {
 		},
 		Goal:     func() fsm.Goal { return s.store.Get().Goal },
 		Open:     func(ctx context.Context) bool { return s.node.Status(ctx, s.store.Get().Goal).Open },
-		Position: func(ctx context.Context) fsm.LSN { return s.node.Status(ctx, s.store.Get().Goal).Position.LSN },
+		Position: s.node.Reach,
 		Own: func() citus.Address {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -23,6 +23,7 @@ func (c *Client) Catch(ctx context.Context, t citus.Topology, group int) *Held {
 		return h
 	}
 	h := c.held(*g)
+	h.heir = c.meet(ctx, t, *g)
 	h.grow(ctx, t)
 	h.endsBy(ctx, c.Timings.complete().Hold)
 	return h

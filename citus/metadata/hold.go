@@ -31,6 +31,8 @@ type Held struct {
 	// Of an unplanned hold, which grows while others go on: what ends the growing, and when every server was asked.
 	stop  context.CancelFunc
 	grown chan struct{}
+	// heir is who the writes are going to be sent to; set once.
+	heir *heir
 	// settled is closed by settling, see Settled.
 	settled  chan struct{}
 	settling func()
@@ -93,6 +95,7 @@ func (c *Client) Take(ctx context.Context, t citus.Topology, group int) (*Held, 
 		return nil, fmt.Errorf("hold group %d: nobody wishes that", group)
 	}
 	h := c.held(*g)
+	h.heir = c.meet(ctx, t, *g)
 	h.gather(ctx, t)
 	if err := h.take(ctx, t, *g.Hold); err != nil {
 		h.Release(ctx)
@@ -342,6 +345,9 @@ func (h *Held) Release(ctx context.Context) {
 	h.stop()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !h.over {
+		h.heir.close(ctx)
+	}
 	h.over = true
 	if h.timer != nil {
 		h.timer.Stop()

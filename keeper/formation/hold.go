@@ -118,13 +118,16 @@ func (k *Keeper) hold(ctx context.Context, goal fsm.Goal) {
 	ctx, cancel := k.while(ctx, func(g fsm.Goal) bool { return g.Hold == goal.Hold })
 	defer cancel()
 	began := time.Now()
+	old := k.askOld(ctx, goal)
+	defer old.close(context.WithoutCancel(ctx))
 	held, err := k.take(ctx, goal)
+	taken := time.Now()
 	if err == nil {
 		k.set(func(h *holding) {
 			h.held, h.grace = held, time.Duration(goal.Settings.CitusGraceMS)*time.Millisecond
 			h.old = citus.Address{Host: goal.Upstream.Host, Port: goal.Upstream.Port}
 		})
-		err = k.level(ctx, goal)
+		err = k.level(ctx, old)
 		if err == nil && held.Over() {
 			err = errOver
 		}
@@ -144,7 +147,7 @@ func (k *Keeper) hold(ctx context.Context, goal fsm.Goal) {
 	for _, e := range held.Ended() {
 		k.Log.Warn().Interface("session", e).Msg("ended: its transaction held up the hand-over")
 	}
-	k.Log.Info().Dur("took_ms", time.Since(began)).Msg("the group's writes are held")
+	k.Log.Info().Dur("took_ms", time.Since(began)).Dur("level_ms", time.Since(taken)).Msg("the group's writes are held")
 	k.set(func(h *holding) { h.level = true })
 	k.Tell()
 }
@@ -161,20 +164,10 @@ func (k *Keeper) take(ctx context.Context, goal fsm.Goal) (*heldAll, error) {
 }
 
 // level waits until this node has what the old primary has written up to now.
-func (k *Keeper) level(ctx context.Context, goal fsm.Goal) error {
+func (k *Keeper) level(ctx context.Context, old *oldPrimary) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, levelPatience, fmt.Errorf("this node does not catch up with the old primary"))
 	defer cancel()
-	at := citus.Address{Host: goal.Upstream.Host, Port: goal.Upstream.Port}
-	c, err := k.Client.Connect(ctx, goal.Group, at, goal.Database)
-	if err != nil {
-		return fmt.Errorf("ask the old primary how far its log reaches: %w", err)
-	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	var end string
-	if err := c.QueryRow(ctx, `select pg_current_wal_flush_lsn()::text`).Scan(&end); err != nil {
-		return fmt.Errorf("ask the old primary how far its log reaches: %w", err)
-	}
-	want, err := fsm.ParseLSN(end)
+	want, err := old.end(ctx)
 	if err != nil {
 		return err
 	}

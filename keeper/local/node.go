@@ -116,7 +116,7 @@ func (n *Node) Reconfigure(cfg Config) error {
 		return err
 	}
 	n.mu.Lock()
-	n.life.roles = false // the password may be another
+	n.life.roles, n.life.vetted = false, false // the password may be another
 	n.mu.Unlock()
 	n.signal()
 	return nil

@@ -46,6 +46,9 @@ func (n *Node) Observe(ctx context.Context, goal fsm.Goal) (fsm.Facts, error) {
 	if promotes := s.final && !goal.State.Follows(); s.status == fsm.ServerRunning && f.Files.Written && !promotes {
 		f.Slots = n.slotsRight(ctx, goal, s)
 		f.Server.Stale = n.stale(ctx, f.Files.Effective)
+		if s.recovery && goal.State == fsm.StateSecondary {
+			n.vet(ctx, goal)
+		}
 	}
 	steps := fsm.Plan(goal, f)
 	if len(steps) > 0 && steps[0].Ask {

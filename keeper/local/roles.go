@@ -30,6 +30,16 @@ func (n *Node) ensureRoles(ctx context.Context, goal fsm.Goal) error {
 	if done {
 		return nil
 	}
+	if err := n.makeRoles(ctx, goal); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.life.roles, n.life.admitted = true, true
+	return nil
+}
+
+func (n *Node) makeRoles(ctx context.Context, goal fsm.Goal) error {
 	ctx, cancel := context.WithTimeout(ctx, rolesTimeout)
 	defer cancel()
 	// A session of its own: copying a template may take longer than any question.
@@ -47,10 +57,30 @@ func (n *Node) ensureRoles(ctx context.Context, goal fsm.Goal) error {
 	if _, err := n.ensureCitus(ctx, goal.Database); err != nil {
 		return fmt.Errorf("create extension citus in database %q: %w", goal.Database, err)
 	}
+	return nil
+}
+
+// vetPace is how often a standby that lacks a role or a database is asked again.
+const vetPace = 30 * time.Second
+
+// vet asks a standby, once in the life of its server, whether all that [Node.makeRoles] makes is there by replication: then clients need not wait for that question after a
+// promotion. Where something is missing a standby refuses to make it, which is the answer.
+func (n *Node) vet(ctx context.Context, goal fsm.Goal) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.life.roles, n.life.admitted = true, true
-	return nil
+	life := n.life.since
+	if n.life.vetted || time.Since(n.life.vetTried) < vetPace {
+		return
+	}
+	n.life.vetTried = time.Now()
+	go func() {
+		if err := n.makeRoles(context.WithoutCancel(ctx), goal); err != nil {
+			return
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.life.vetted = n.life.since.Equal(life)
+	}()
 }
 
 // granted are the functions that pg_rewind calls on its source (its documentation lists them).

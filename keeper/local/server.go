@@ -27,9 +27,11 @@ type life struct {
 	// received says that its WAL receiver has been seen to flush (S7).
 	received fsm.LSN
 	moved    bool
-	roles    bool // roles and database are as they should be
-	admitted bool // they have been so once: clients were let in, and a reload does not turn them away
-	gated    bool // the crash gate stands in the files that it was last made to read
+	roles    bool      // roles and database are as they should be
+	vetted   bool      // they were seen to be so while it was a standby
+	vetTried time.Time // when it was last asked for that
+	admitted bool      // they have been so once: clients were let in, and a reload does not turn them away
+	gated    bool      // the crash gate stands in the files that it was last made to read
 	// syncDefined says that its checkpointer is known to have a synchronous set that is not empty (S2).
 	syncDefined bool
 	// loaded is the fingerprint of the files that it is known to have read; stale, whether a parameter of those of staleKnown waits for a restart.

@@ -370,3 +370,18 @@ func timelineOf(walfile string) fsm.Timeline {
 	}
 	return fsm.Timeline(t)
 }
+
+// Reach is how far this server, a standby, has the log on its disk at this moment; 0 where it does not say. [Node.Status] tells what was seen at the last look.
+func (n *Node) Reach(ctx context.Context) fsm.LSN {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	var text string
+	err := n.with(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, `select coalesce(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0')::text`).Scan(&text)
+	})
+	if err != nil {
+		return 0
+	}
+	at, _ := fsm.ParseLSN(text) // PostgreSQL's own text
+	return at
+}

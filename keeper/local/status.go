@@ -123,7 +123,7 @@ func (n *Node) Status(_ context.Context, goal fsm.Goal) daemon.Status {
 	}
 	st.WeakCommits = weak
 	st.Unconfirmed = life.unconfirmed
-	st.Open = goal.State.Serves() && !life.gated && life.admitted
+	st.Open = goal.State.Serves() && !life.gated && (life.admitted || life.vetted)
 	return st
 }
 
