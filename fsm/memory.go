@@ -74,6 +74,10 @@ func (m *Memory) Obey(goal Goal) error {
 	case 0:
 		return nil
 	}
+	if s := m.Serving; s != nil && s.Configuration != nil && goal.Configuration != nil && goal.Epoch == s.Epoch && goal.Configuration.Seq < s.Configuration.Seq {
+		// A monitor that was restored took an older report for our present word. What was acknowledged under the newer set, the older does not cover (S9).
+		return fmt.Errorf("obey %v with configuration %d after %d: %w", goal.Stamp, goal.Configuration.Seq, s.Configuration.Seq, ErrOldGoal)
+	}
 	if !sameUpstream(m.Goal.Upstream, goal.Upstream) {
 		m.Rung, m.Tried, m.Why = RungStream, RungStream, ""
 	}
