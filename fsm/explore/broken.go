@@ -28,7 +28,7 @@ func (w *World) obeyed(h *host, goal fsm.Goal) (fsm.Memory, bool) {
 	m := *h.mem
 	older := m.Goal.Stamp
 	if w.opt.breaks(anyOrder) && goal.Compare(older) < 0 {
-		m.Goal.Stamp = fsm.Stamp{}
+		m.Goal.Stamp, m.Serving = fsm.Stamp{}, nil
 	}
 	if err := m.Obey(goal); err != nil {
 		return m, false
