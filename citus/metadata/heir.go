@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"sync"
 
 	"github.com/autoctl/autoctl/citus"
 )
@@ -11,7 +12,9 @@ import (
 type heir struct {
 	at   citus.Address
 	done chan struct{}
-	s    *session // nil where it cannot be had
+
+	mu sync.Mutex // guards the session, which is looked at and closed by different goroutines
+	s  *session   // nil where it cannot be had, and once it is closed
 }
 
 // meet begins to connect to the server at an address; nil without one.
@@ -48,6 +51,8 @@ func (h *heir) proves(ctx context.Context, c *Client, g citus.Group) bool {
 	default:
 		return false
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.s == nil || h.s.conn.IsClosed() {
 		return false
 	}
@@ -64,8 +69,11 @@ func (h *heir) close(ctx context.Context) {
 	}
 	go func() {
 		<-h.done
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		if h.s != nil {
 			h.s.close(ctx)
+			h.s = nil
 		}
 	}()
 }
