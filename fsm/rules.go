@@ -170,7 +170,7 @@ var rules = []Rule{
 	},
 	{
 		Name: "members", Section: "membership", fire: (*decider).membership,
-		When: "the synchronous set is not what the standbys in step, number_sync_standbys and operators want, and the last change has settled",
+		When: "the synchronous set is not what the standbys in step, number_sync_standbys and operators want, and the last change has settled, or nobody is left to settle it",
 		Then: "one change: k, or only additions, or only removals (S1)",
 	},
 	{
