@@ -29,6 +29,8 @@ type Memory struct {
 	Drained LSN    `json:"drained,omitempty"`
 	// Tried is the highest rung that was carried out, with success, for the present upstream: one that did not help is not repeated.
 	Tried Rung `json:"tried,omitempty"`
+	// Rewound is from where on the present data is consistent, if it was rewound: the end of the log of its source then.
+	Rewound Position `json:"rewound,omitzero"`
 	// Serving is the newest goal obeyed under which this node served: what a drained node resumes by its deadline (S21); nil once it has obeyed
 	// one that neither serves nor drains.
 	Serving *Goal `json:"serving,omitempty"`
@@ -138,7 +140,7 @@ func (m Memory) Effective(goal Goal) Goal {
 func (m *Memory) BeginInit() {
 	m.Busy = BusyInit
 	m.Generation++
-	m.Promotions = nil
+	m.Promotions, m.Rewound = nil, Position{}
 }
 
 // BeginRewind marks that the data is about to be rewound: no vote speaks for it any more (S10).
@@ -170,7 +172,7 @@ func (m *Memory) EndWork() {
 		m.Tried = RungRewind
 	case BusySwap:
 		m.Tried = RungCopy
-		m.Promotions = nil
+		m.Promotions, m.Rewound = nil, Position{}
 	case BusyCopy: // the copy waits to be swapped in: the rung stays
 		m.Busy = BusyNone
 		return

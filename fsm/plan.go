@@ -179,6 +179,9 @@ func planVote(goal Goal, f Facts) []Step {
 	if f.Memory.Busy == BusyRewind {
 		return refuse("half_rewound", "it is copied once there is a primary", "a rewind was interrupted: the data speaks for nobody")
 	}
+	if strayed(f) {
+		return refuse("half_rewound", "it is copied once there is a primary", "%s: the data speaks for nobody", strayedText(f))
+	}
 	if f.Data.Kind != DataReady {
 		return refuse("no_data", "it is copied once there is a primary", "there is no data that could vote: %s", f.Data.describe())
 	}
@@ -187,6 +190,8 @@ func planVote(goal Goal, f Facts) []Step {
 		return plan(step(StepAwaitEnd, "the log of node %s has not ended yet", goal.Called(goal.Upstream.Node)))
 	case f.Server.down():
 		return start(goal, f, "a vote needs a server in recovery")
+	case f.Server.Status == ServerStarting && f.Server.StuckMS > asleepMS:
+		return waitFor("inconsistent", "it is copied once there is a primary", lacksLog)
 	case f.Server.Status == ServerStarting:
 		return wait("the server starts")
 	case f.Server.Status == ServerHung:

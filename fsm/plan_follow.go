@@ -26,7 +26,7 @@ func planFollow(goal Goal, f Facts) []Step {
 	}
 	switch {
 	case f.Server.Status == ServerStarting:
-		return wait("the server starts")
+		return followStarting(goal, f)
 	case f.Server.Status == ServerHung:
 		return serveHung(goal, f)
 	case f.Memory.Rung == RungRewind:
@@ -52,6 +52,8 @@ func mustCopy(goal Goal, f Facts) string {
 		return "a cheaper way did not work: " + f.Memory.Why
 	case f.Memory.Generation < goal.MinGeneration:
 		return "a rebuild was asked for"
+	case strayed(f):
+		return strayedText(f)
 	}
 	if p, ok := stray(goal, f); ok {
 		if f.Upstream.Lineage.has(p.Timeline) {
@@ -60,6 +62,18 @@ func mustCopy(goal Goal, f Facts) string {
 		return fmt.Sprintf("a promotion to timeline %d was begun here that the upstream does not have (S3)", p.Timeline)
 	}
 	return ""
+}
+
+// strayed reports whether data that was rewound went over to a history that never had the end of its source's log, which it needs to be consistent:
+// PostgreSQL looks for that at a start only, and lets a server that is on its way there go over unseen.
+func strayed(f Facts) bool {
+	p := f.Memory.Rewound
+	return p.LSN != 0 && len(f.Data.Lineage) > 0 && !f.Data.Lineage.Reaches(p.Timeline, p.LSN)
+}
+
+func strayedText(f Facts) string {
+	p := f.Memory.Rewound
+	return fmt.Sprintf("the data was rewound, and needs the log up to %v on timeline %d, which is not in its history", p.LSN, p.Timeline)
 }
 
 // stray returns a promotion begun on this data that is not in the upstream's lineage: PostgreSQL cannot see such a divergence when another server
@@ -157,6 +171,37 @@ func followStopped(goal Goal, f Facts) []Step {
 		return diverged(f)
 	}
 	return start(goal, f, "the node follows")
+}
+
+// asleepMS is how long a starting server that reads nothing new is left alone: its log may be about to come.
+const asleepMS = 2000
+
+// lacksLog is what is said of one.
+const lacksLog = "the server waits for log without which it cannot serve"
+
+// followStarting waits for a server that replays its way to where it can serve. One that was rewound gets there only with log from its upstream, which may
+// have removed it meanwhile, or have been replaced by a node that never had it; no session can tell, so the upstream is asked. A rewind needs data
+// that were shut down in order, which these can never be: they are copied.
+func followStarting(goal Goal, f Facts) []Step {
+	switch {
+	case f.Server.StuckMS <= asleepMS:
+		return wait("the server starts")
+	case goal.State == StateFastForward:
+		return waitFor("not_streaming", "the monitor chooses another source", lacksLog)
+	case !settledUpstream(goal, f):
+		return ask(goal, f, lacksLog)
+	case !f.Upstream.Lineage.Contains(f.Data.Lineage, f.end()):
+		return plan(climb(RungCopy, "%s, and the upstream's history has left it at %v on timeline %d", lacksLog, f.end(), f.Data.Lineage.Current()))
+	case f.Upstream.LostSlot:
+		return plan(climb(RungCopy, "%s, and the upstream no longer has it", lacksLog))
+	case f.Files.Following != goal.Upstream.Node:
+		return stop(goal, f, lacksLog+": it asks another node for it")
+	case f.Server.StuckMS <= patienceMS(goal):
+		return wait("%s", lacksLog)
+	case f.Memory.Tried != RungCopy:
+		return plan(climb(RungCopy, "%s, although the upstream answers", lacksLog))
+	}
+	return waitFor("stuck", "see the server's log", "%s, even after a copy", lacksLog)
 }
 
 // followRunning points a running standby at its upstream, by a reload alone, and sees whether it streams.

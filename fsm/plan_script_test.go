@@ -62,7 +62,7 @@ func (n *simNode) set(t *testing.T, word string) {
 		"clean": &n.clean, "signal": &n.signal, "diverged": &n.diverged, "timeline2": &n.newTimeline, "remains": &n.remains, "receiver": &n.receiver,
 		"blocked": &n.blocked, "final": &n.final, "confirmed": &n.confirmed, "gate": &n.gate, "stray": &n.stray, "promoted": &n.reigned, "settled": &n.settled,
 		"lost": &n.lost, "silent": &n.silent, "copied": &n.copied, "fresh": &n.fresh, "following": &n.following, "closed": &n.closed, "served": &n.served,
-		"overdue": &n.overdue, "begun": &n.began, "ended": &n.ended, "guarded": &n.guarded,
+		"overdue": &n.overdue, "begun": &n.began, "ended": &n.ended, "guarded": &n.guarded, "starved": &n.starved, "strayed": &n.strayed,
 	}
 	if f, ok := flags[word]; ok {
 		*f = true

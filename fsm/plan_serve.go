@@ -43,6 +43,9 @@ func serveData(goal Goal, f Facts) []Step {
 	if f.Memory.Busy == BusyRewind {
 		return refuse("half_rewound", "the monitor must fail over; see autoctl explain", "a rewind was interrupted: the data must not serve")
 	}
+	if strayed(f) {
+		return refuse("half_rewound", "the monitor must fail over; see autoctl explain", "%s: the data must not serve", strayedText(f))
+	}
 	if f.Data.Kind == DataDamaged && !f.Server.readWrite() {
 		return refuse("damaged_data", "the monitor must fail over, or restore the directory from a backup", "the data directory cannot serve: %s", f.Data.describe())
 	}

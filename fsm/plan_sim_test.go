@@ -22,6 +22,7 @@ type simNode struct {
 	served                                   bool
 	drained, overdue                         bool
 	copied, room, fresh                      bool
+	starved, strayed                         bool // rewound: needs log that nobody has; went over to a history without it
 	asked, silent, ready, lost, staleControl bool
 	generation                               uint8
 }
@@ -44,6 +45,9 @@ func (n simNode) facts(goal Goal) Facts {
 	f.Server = ServerFacts{Status: n.status, Remains: n.remains, Checkpointed: n.checkpointed}
 	if n.status == ServerHung {
 		f.Server.HungMS = 1 << 30
+	}
+	if n.status == ServerStarting && n.starved {
+		f.Server.StuckMS = 1 << 30
 	}
 	if n.overdue {
 		f.Server.DrainedMS = 1 << 30
@@ -102,6 +106,12 @@ func (n simNode) memory(goal Goal) Memory {
 	if n.began {
 		m.Promotions = append(m.Promotions, promotionOf(goal))
 	}
+	if n.strayed {
+		m.Rewound = Position{Timeline: 1, LSN: simFork + 1}
+		if !n.newTimeline {
+			m.Rewound.Timeline = 3
+		}
+	}
 	if n.settled {
 		m.Settled = simSeq
 	}
@@ -152,7 +162,7 @@ func (n simNode) waitOn(first Step) (simNode, bool) {
 	switch {
 	case first.Ask && !n.asked:
 		n.asked = true
-	case n.status == ServerStarting:
+	case n.status == ServerStarting && !n.starved:
 		n.status, n.recovery, n.loaded = ServerRunning, n.signal, true
 		n.receiver, n.final = n.following, false
 	case n.status == ServerRunning && n.recovery && !n.receiver && n.following && !n.diverged && !n.lost && n.ready && !n.silent:
@@ -245,7 +255,9 @@ func (n simNode) doData(s Step) (simNode, error) {
 		n.kind, n.clean, n.signal, n.newTimeline, n.busy, n.closed = DataReady, true, false, false, BusyNone, true
 		n.generation, n.diverged = 1, false
 	case StepRecover:
-		n.clean = true
+		if n.clean = !n.starved; n.starved {
+			n.rung = RungCopy
+		}
 	case StepRewind:
 		if !n.clean {
 			return n, fmt.Errorf("rewind a directory that was not shut down")
@@ -260,6 +272,7 @@ func (n simNode) doData(s Step) (simNode, error) {
 		n.busy, n.rung, n.tried, n.stray, n.reigned, n.began = BusyNone, RungStream, RungCopy, false, false, false
 		n.generation = max(n.generation+1, uint8(simMinimum))
 		n.signal, n.following, n.closed = true, false, true
+		n.starved, n.strayed = false, false
 	default:
 	}
 	return n, nil

@@ -56,6 +56,16 @@ func (l Lineage) Contains(old Lineage, lsn LSN) bool {
 	return lsn <= l[len(old)].Begin
 }
 
+// Reaches reports whether the history passes through a place: the timeline is one of its own, and it was not left before.
+func (l Lineage) Reaches(tli Timeline, lsn LSN) bool {
+	for i, b := range l {
+		if b.Timeline == tli {
+			return i == len(l)-1 || lsn <= l[i+1].Begin
+		}
+	}
+	return false
+}
+
 // Order is one timeline that a goal ever named for creation, whether or not it was created: the map from timelines to epochs.
 // Numbers are never ordered twice for promotions (S3), so the map is a function.
 type Order struct {

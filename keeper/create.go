@@ -205,13 +205,13 @@ func register(ctx context.Context, made Created, s survey, store *state.Store, m
 func prepare(m *fsm.Memory, s survey) {
 	if m.Released || m.State == fsm.StateDropped {
 		busy := m.Busy
-		*m = fsm.Memory{Promotions: m.Promotions}
+		*m = fsm.Memory{Promotions: m.Promotions, Rewound: m.Rewound}
 		if s.data.Kind != pgserver.DataAbsent && s.data.Kind != pgserver.DataEmpty {
 			m.Busy = busy // data that a rewind or a swap left half done are no better under a new id (S10)
 		}
 	}
 	if !s.existing() && m.Busy == fsm.BusyNone && m.Node == 0 {
-		m.Promotions = nil
+		m.Promotions, m.Rewound = nil, fsm.Position{}
 	}
 	if m.Token == "" {
 		m.Token = newToken()

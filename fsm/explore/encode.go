@@ -189,7 +189,7 @@ func (c *canon) host(w *World, n int) {
 	c.tli(h.control)
 	c.status(h.status)
 	gate, drains := h.files.gate || h.loaded.gate, h.mem.Goal.State.Drains()
-	c.bool(h.clean, h.ruled, h.down, h.frozen, h.runs, h.read && !h.runs, h.fresh, h.stuck, h.silent, h.late != nil)
+	c.bool(h.clean, h.ruled, h.down, h.frozen, h.runs, h.read && !h.runs, h.fresh, h.stuck, h.silent, h.late != nil, h.starved)
 	if w.opt.Every {
 		c.rare(w, h)
 	}

@@ -40,6 +40,7 @@ const (
 	evDoze                 // keeper a is frozen in the middle of what it does; its server goes on
 	evHang                 // server a hangs, in the way b; its keeper goes on
 	evFull                 // the disk of node a refuses the state file
+	evStarve               // the upstream of node a removes log without which a, just rewound, cannot serve
 	evHold                 // the present goal of node a will be late
 	evRestore              // the monitor is restored from its backup; see restore for b
 	evReplace              // the monitor is lost, and replaced by one that knows nothing
@@ -138,7 +139,7 @@ func (w *World) faultEvents(list []event) []event {
 
 func (w *World) rareFaults(list []event) []event {
 	for i := range int8(w.n) {
-		list = append(list, event{evCutOne, i, monitor}, event{evCutOne, monitor, i}, event{evDoze, i, 0}, event{evFull, i, 0}, event{evHold, i, 0})
+		list = append(list, event{evCutOne, i, monitor}, event{evCutOne, monitor, i}, event{evDoze, i, 0}, event{evFull, i, 0}, event{evHold, i, 0}, event{evStarve, i, 0})
 		for how := hungPostmaster; how <= hungStorage; how++ {
 			list = append(list, event{evHang, i, int8(how)})
 		}

@@ -50,6 +50,11 @@ func (w *World) fail(k kind, a int) bool {
 		h.fresh, h.crashes, h.checked, h.deadline, h.stuck, h.silent = false, 0, false, false, false, false
 		h.holds, h.routed = 0, 0
 		h.dozes, h.begun = false, nil
+	case evStarve:
+		if h.starved || h.down || h.running() || h.log == "" || h.mem.Tried != fsm.RungRewind {
+			return false
+		}
+		h.starved = true
 	case evMid:
 		return h.attends() && w.interrupt(a)
 	default: // evDisk
@@ -57,7 +62,7 @@ func (w *World) fail(k kind, a int) bool {
 			return false
 		}
 		w.halt(a, fsm.ServerAbsent)
-		w.diskLost, w.excused, h.log, h.control, h.clean = true, true, "", 0, false
+		w.diskLost, w.excused, h.log, h.control, h.clean, h.starved = true, true, "", 0, false, false
 		h.status = fsm.ServerAbsent
 	}
 	return true

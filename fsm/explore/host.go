@@ -60,6 +60,7 @@ type host struct {
 	disk    *fsm.Memory  // the memory when the node was last at rest in service, for forgetful
 	control fsm.Timeline // of the latest checkpoint
 	clean   bool         // shut down cleanly
+	starved bool         // it was rewound, and cannot serve without log that nobody has any more
 	ruled   bool         // it last ran read-write: recovering it writes to its log
 	// The host and the server.
 	down    bool // the host is off

@@ -82,6 +82,13 @@ func restored(o Options) Options {
 	return o
 }
 
+// starved has the old primary need log, once it is rewound, that nobody has any more, and heals what is found.
+func starved(o Options) Options {
+	o.Every, o.Heal = true, true
+	o.only = append(o.only, event{evStarve, a, 0})
+	return o
+}
+
 // mutations are all, by the rows of the design's table, and then the others.
 func mutations() []mutation {
 	return []mutation{
@@ -108,6 +115,7 @@ func mutations() []mutation {
 		{"trusting", Options{broken: trusting}, restored(deposed(ordered(after(2, 3, 1, 1, off(a), back(a), cut(b, monitor)))))},
 		{"primaryalone", Options{decide: primaryAlone}, restored(deposed(ordered(after(2, 3, 1, 1, off(a), back(a), cut(b, monitor)))))},
 		{"nogate", Options{plan: planOn(noGate)}, after(2, 2, 1, 1, crash(a))},
+		{"patientstart", Options{plan: planOn(patientStart)}, starved(ordered(after(2, 3, 1, 1, off(a), back(a))))},
 		{"twonames", Options{broken: twoNames}, synchronous(ordered(after(3, 4, 1, 1, cut(a, b), heal(a, b), off(a), off(b))), 2)},
 	}
 }

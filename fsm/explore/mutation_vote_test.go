@@ -36,3 +36,10 @@ func planOn(change func(*fsm.Facts)) func(fsm.Goal, fsm.Facts) []fsm.Step {
 
 // noGate: clients are admitted before anybody has confirmed the end of the log.
 func noGate(f *fsm.Facts) { f.Server.Confirmed = true }
+
+// patientStart: a server that starts is waited for, however long it gets nowhere.
+func patientStart(f *fsm.Facts) {
+	if f.Server.Status == fsm.ServerStarting {
+		f.Server.StuckMS = 0
+	}
+}

@@ -116,7 +116,7 @@ func (w *World) timer(n int) bool {
 	if state.Drains() && h.status == fsm.ServerStopped {
 		h.deadline = true
 	}
-	if state.Follows() && h.running() && !h.runs && h.rcv < 0 {
+	if state.Follows() && (h.running() && !h.runs && h.rcv < 0 || h.status == fsm.ServerStarting && h.starved) {
 		h.stuck = true
 	}
 	if h.running() && !h.answers() {

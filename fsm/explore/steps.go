@@ -34,10 +34,13 @@ func (w *World) step(n int) bool {
 // quiet reports whether the next step of the node is nobody else's business: its order among theirs cannot matter.
 func (w *World) quiet(n int) bool {
 	h := &w.hosts[n]
+	if w.opt.Every && h.mem.Tried == fsm.RungRewind && !h.running() {
+		return false // what the upstream removes before it is up matters
+	}
 	plan := w.plan(n)
 	if len(plan) == 0 || plan[0].Kind == fsm.StepWait {
 		// The server comes up by itself; that it serves is somebody's business.
-		return h.status == fsm.ServerStarting && h.files.standby || h.running() && !h.runs && !h.read
+		return h.status == fsm.ServerStarting && h.files.standby && !h.starved || h.running() && !h.runs && !h.read
 	}
 	switch plan[0].Kind {
 	case fsm.StepConfigure:
@@ -103,6 +106,8 @@ func (w *World) settleDown(n int) bool {
 	h := &w.hosts[n]
 	switch {
 	case h.running() && !h.works():
+		return false
+	case h.status == fsm.ServerStarting && h.starved:
 		return false
 	case h.status == fsm.ServerStarting:
 		w.up(n)
@@ -206,6 +211,10 @@ func (w *World) doData(n int, s fsm.Step) bool {
 		h.log, h.control, h.clean, h.status = wal("").add(1, 0), 1, true, fsm.ServerStopped
 		h.remember((*fsm.Memory).EndWork)
 	case fsm.StepRecover:
+		if h.starved {
+			h.remember(func(m *fsm.Memory) { m.Climb(fsm.RungCopy, "") })
+			return true
+		}
 		if h.ruled {
 			h.log = h.log.add(h.log.timeline(), 0)
 		}
@@ -223,7 +232,7 @@ func (w *World) doData(n int, s fsm.Step) bool {
 	case fsm.StepSwap:
 		w.work(h, func(m *fsm.Memory) { m.BeginSwap(m.Goal) })
 		h.log, h.copied = h.copied, ""
-		h.control, h.clean, h.ruled, h.status = h.log.timeline(), false, false, fsm.ServerStopped
+		h.control, h.clean, h.ruled, h.starved, h.status = h.log.timeline(), false, false, false, fsm.ServerStopped
 		h.remember((*fsm.Memory).EndWork)
 	case fsm.StepLadder:
 		h.remember(func(m *fsm.Memory) { m.Climb(s.Rung, "") })

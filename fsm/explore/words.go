@@ -37,7 +37,7 @@ func (e event) String() string {
 		evPause: "operator: pause, or resume", evBackup: "the monitor's memory is saved",
 		evWake: "keeper %[1]s goes on", evGoOn: "server %[1]s goes on", evRoom: "the disk of %[1]s takes the state file again",
 		evArrive: "the delayed goal of %[1]s arrives", evCutOne: "nothing gets from %[1]s to %[2]s any more", evDoze: "keeper %[1]s is frozen",
-		evHang: "server %[1]s hangs, " + hangs[e.b&3], evFull: "the disk of %[1]s refuses the state file",
+		evHang: "server %[1]s hangs, " + hangs[e.b&3], evStarve: "%[1]s, just rewound, needs log that its upstream removes", evFull: "the disk of %[1]s refuses the state file",
 		evHold: "the goal of %[1]s is delayed", evRestore: "the monitor is restored from its backup, " + ways[e.b&3],
 		evReplace: "the monitor is lost, and a new one takes its place",
 	}

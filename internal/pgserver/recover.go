@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 )
 
 // Recover makes an uncleanly stopped data directory clean, contained: nobody
 // can connect, nothing is archived, no WAL is removed. A former primary runs
 // its crash recovery in single-user mode, as pg_rewind would by itself; a
 // standby comes up without upstream until it is consistent and is stopped
-// again. It does nothing to a directory that is clean.
+// again. It does nothing to a directory that is clean, and fails with
+// ErrInconsistent where the log that there is does not make the data
+// consistent.
 //
 // Single-user mode ends recovery with a checkpoint, a record past what the
 // server had written. It is meant for a directory that will be rewound.
@@ -115,10 +118,58 @@ func recoverStandby(ctx context.Context, b Binaries, c RecoverConfig, needed map
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	if _, err := p.WaitReady(ctx); err != nil {
+	if err := p.waitConsistent(ctx); err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), toolGrace)
 		defer cancel()
 		return errors.Join(err, p.Kill(stop))
 	}
 	return p.Stop(ctx, StopFast)
+}
+
+// ErrInconsistent says that recovery has read all log that there is, and the
+// data are not consistent: a copy or a rewind needs more from its source.
+var ErrInconsistent = errors.New("the log that is here does not make the data consistent")
+
+// sleepsFor is for how long recovery without an upstream has slept over the
+// same segment when it has nothing left to read. It looks again for more every
+// wal_retrieve_retry_interval, and nobody brings any.
+const sleepsFor = 5 * time.Second
+
+// waitConsistent is WaitReady for a server without upstream, which would wait
+// for ever for log that it does not have.
+func (p *Process) waitConsistent(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		p.watchRecovery(ctx, func() { cancel(ErrInconsistent) })
+	}()
+	_, err := p.WaitReady(ctx)
+	cancel(nil)
+	<-watched
+	return err
+}
+
+// watchRecovery calls asleep once recovery gets nowhere any more.
+func (p *Process) watchRecovery(ctx context.Context, asleep func()) {
+	tick := time.NewTicker(sleepsFor / 10)
+	defer tick.Stop()
+	var last Replay
+	since := time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		r, err := p.Replay()
+		if err != nil || r.Moved(last) {
+			since = time.Now()
+		}
+		if last = r; time.Since(since) > sleepsFor {
+			asleep()
+			return
+		}
+	}
 }

@@ -151,13 +151,22 @@ func startsOn(pid int, dataDir string) bool {
 }
 
 func isZombie(pid int) bool {
+	state := processState(pid)
+	return state == 'Z' || state == 'X'
+}
+
+// processState is the letter of proc(5); X for a process that is no more.
+func processState(pid int) byte {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return true
+		return 'X'
 	}
 	// The name in parentheses may hold anything; the state follows the last one.
 	rest := stat[bytes.LastIndexByte(stat, ')')+1:]
-	return len(rest) < 2 || rest[1] == 'Z' || rest[1] == 'X'
+	if len(rest) < 2 {
+		return 'X'
+	}
+	return rest[1]
 }
 
 // pollInterval is how often conditions without an event are looked at.

@@ -85,6 +85,9 @@ func (n *Node) serverFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal, s s
 	if s.status == fsm.ServerHung && !s.hungSince.IsZero() {
 		v.HungMS = now.Sub(s.hungSince).Milliseconds()
 	}
+	if !s.stuck.IsZero() {
+		v.StuckMS = now.Sub(s.stuck).Milliseconds()
+	}
 	if s.status != fsm.ServerRunning {
 		return nil
 	}
@@ -95,9 +98,6 @@ func (n *Node) serverFacts(ctx context.Context, f *fsm.Facts, goal fsm.Goal, s s
 	v.Ended, v.Guarded = s.ended, life.syncDefined
 	if s.recovery {
 		v.Streaming = s.streaming && n.streamsFrom(ctx, goal)
-		if !s.stuck.IsZero() {
-			v.StuckMS = now.Sub(s.stuck).Milliseconds()
-		}
 	} else {
 		v.Confirmed, v.Impatient = n.confirmed(goal, s, life)
 	}

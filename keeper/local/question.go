@@ -48,7 +48,11 @@ func (n *Node) askUpstream(ctx context.Context, goal fsm.Goal, f *fsm.Facts) {
 	last := n.asked
 	n.mu.Unlock()
 	if last.facts == nil || last.upstream != *goal.Upstream || time.Since(last.at) > askedFor {
-		last = n.answer(ctx, *goal.Upstream, max(f.Data.Checkpoint, f.Server.Position.LSN))
+		end := max(f.Data.Checkpoint, f.Server.Position.LSN)
+		if reading := n.newest().recovers.replay.Segment; f.Server.Status == fsm.ServerStarting && reading != "" {
+			end = segmentStart(reading, n.segmentSize()) // what pg_control says is where it wants to get to
+		}
+		last = n.answer(ctx, *goal.Upstream, end)
 	}
 	f.Upstream, f.Silent, f.SilentWhy, f.Password = last.facts, last.facts == nil, last.why, last.password
 }

@@ -34,7 +34,8 @@ type sight struct {
 	ended     bool // its log ends with the shutdown of who wrote it; looked for while nothing is received
 	standbys  []standbyRow
 	hungSince time.Time
-	stuck     time.Time // since when a standby has not streamed and nothing moved
+	stuck     time.Time // since when a standby has not streamed and nothing moved, or a starting server's recovery has not
+	recovers  recovery  // how a starting server gets on
 	version   int
 }
 
@@ -157,7 +158,11 @@ func (n *Node) lookOnce(ctx context.Context, good time.Duration) sight {
 		n.dropSession(ctx)
 		return s
 	}
-	if s.status = n.knock(ctx, good); s.status == fsm.ServerStarting || s.status == fsm.ServerStopped {
+	s.status = n.knock(ctx, good)
+	if s.status == fsm.ServerStarting {
+		s.recovers = n.lookRecovery(p)
+	}
+	if s.status == fsm.ServerStarting || s.status == fsm.ServerStopped {
 		return s
 	}
 	var received, replayed, walfile, before, state string
@@ -292,6 +297,9 @@ func (n *Node) keep(s sight) {
 		if !was.stuck.IsZero() && was.position == s.position && was.replayed == s.replayed {
 			s.stuck = was.stuck
 		}
+	}
+	if s.status == fsm.ServerStarting && was.status == s.status && was.at.After(n.life.since) {
+		s.stuck = was.recovers.stuck(was.stuck, &s.recovers)
 	}
 	if s.status == fsm.ServerRunning && !s.recovery && n.life.writable.IsZero() && n.proc != nil {
 		n.life.writable, n.life.gateEnd = s.at, s.position

@@ -131,6 +131,22 @@ func segmentName(t fsm.Timeline, at fsm.LSN, segment int64) string {
 	return fmt.Sprintf("%08X%08X%08X", uint32(t), uint32(no/per), uint32(no%per))
 }
 
+// segmentStart is the first byte of a file that [segmentName] named; 0 for another name, or where the size of segments is not known.
+func segmentStart(name string, segment int64) fsm.LSN {
+	var t, high, low uint32
+	if n, err := fmt.Sscanf(name, "%8X%8X%8X", &t, &high, &low); n != 3 || err != nil || segment <= 0 {
+		return 0
+	}
+	return fsm.LSN(uint64(high)<<32 + uint64(low)*uint64(segment))
+}
+
+// segmentSize is that of the data's log in bytes; 0 while it is not known.
+func (n *Node) segmentSize() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.data.control().WALSegmentSize
+}
+
 // sweepHistories removes what an interrupted promotion left: placeholders, and the history of a promotion that was begun here and never came to be.
 // PostgreSQL would follow either at its next start (S3).
 func (n *Node) sweepHistories(control controldata.ControlData) error {

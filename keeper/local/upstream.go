@@ -103,9 +103,7 @@ func (n *Node) ask(ctx context.Context, u fsm.Upstream, end fsm.LSN) (*fsm.Upstr
 
 // lostLog says that the upstream has removed the segment from which we would go on. A slot alone proves nothing: the log may still be there.
 func (n *Node) lostLog(ctx context.Context, conn *pgconn.PgConn, l fsm.Lineage, end, newest fsm.LSN) (bool, error) {
-	n.mu.Lock()
-	segment := n.data.control().WALSegmentSize
-	n.mu.Unlock()
+	segment := n.segmentSize()
 	if end == 0 || segment <= 0 || int64(end)/segment >= int64(newest)/segment {
 		return false, nil
 	}

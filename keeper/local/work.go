@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/autoctl/autoctl/fsm"
 	"github.com/autoctl/autoctl/internal/pgserver"
@@ -90,7 +91,29 @@ func (n *Node) recover(ctx context.Context) error {
 		return err
 	}
 	defer n.forgetData()
-	return pgserver.Recover(ctx, n.config().Binaries, pgserver.RecoverConfig{DataDir: n.config().DataDir, LogFile: n.config().LogFile})
+	err = pgserver.Recover(ctx, n.config().Binaries, pgserver.RecoverConfig{DataDir: n.config().DataDir, LogFile: n.config().LogFile})
+	if err != nil && ctx.Err() == nil && unrecoverable(err) {
+		return errors.Join(err, n.memory.Update(func(m *fsm.Memory) { m.Climb(fsm.RungCopy, err.Error()) }))
+	}
+	return err
+}
+
+// unrecoverable says that PostgreSQL gave the recovery up, or would never end it: another attempt would end the same way. A full disk is none of the data's.
+func unrecoverable(err error) bool {
+	if errors.Is(err, pgserver.ErrInconsistent) {
+		return true
+	}
+	said := ""
+	if tool, ok := errors.AsType[*pgserver.ToolError](err); ok && tool.Exit > 0 {
+		said = tool.Output
+	}
+	if start, ok := errors.AsType[*pgserver.StartError](err); ok {
+		said = start.Log
+		if start.Exit.Signal != 0 {
+			return false // somebody ended it
+		}
+	}
+	return said != "" && !strings.Contains(said, "No space left on device")
 }
 
 // rewind takes the data back to where its history left the upstream's. What is undone was never acknowledged, or an operator has given it up;
@@ -120,7 +143,14 @@ func (n *Node) rewind(ctx context.Context, goal fsm.Goal) error {
 	if _, err := pgserver.SetStandbySignal(n.config().DataDir); err != nil {
 		return err
 	}
-	return n.memory.Update(func(m *fsm.Memory) { m.EndWork() })
+	n.forgetData()
+	if d, err = n.inspect(ctx, false); err != nil {
+		return err
+	}
+	return n.memory.Update(func(m *fsm.Memory) {
+		m.EndWork()
+		m.Rewound = fsm.Position{Timeline: d.Control.MinRecoveryTimeline, LSN: d.Control.MinRecoveryEnd}
+	})
 }
 
 // rewindFailed keeps data that was not touched, and goes to a copy where another attempt would end the same way.
