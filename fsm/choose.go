@@ -34,9 +34,18 @@ func voters(all []ballot) []Member {
 	return ms
 }
 
+// suffice reports whether the votes cover the record: what is left of it after the newest epoch that a voter's log is of. See [Record.since].
+func (d *decider) suffice(all []ballot) bool {
+	epoch := uint64(0)
+	for _, b := range all {
+		epoch = max(epoch, b.at.Epoch)
+	}
+	return d.g.Record.since(epoch).CoveredBy(voters(all))
+}
+
 // covered reports whether the votes suffice: they cover the record, or an operator consented to a loss.
 func (d *decider) covered(all []ballot) bool {
-	if d.g.Record.CoveredBy(voters(all)) {
+	if d.suffice(all) {
 		return true
 	}
 	return d.g.Election.AllowDataLoss && len(all) > 0
@@ -81,7 +90,7 @@ func (d *decider) counted(all []ballot) []ballot {
 	heard := slices.DeleteFunc(slices.Clone(all), func(b ballot) bool { return !d.live(b.node) })
 	up := slices.DeleteFunc(slices.Clone(heard), func(b ballot) bool { return b.node.Goal.State == StateDemoted })
 	switch {
-	case d.g.Record.CoveredBy(voters(up)):
+	case d.suffice(up):
 		return up
 	case d.g.Election.AllowDataLoss && len(heard) > 0:
 		return heard
@@ -115,7 +124,7 @@ const heirPatience = 1500 * time.Millisecond
 func (d *decider) pending(all []ballot) bool {
 	e := d.g.Election
 	patience := ms(d.g.Settings.ElectionPatienceMS)
-	if !d.g.Record.CoveredBy(voters(all)) {
+	if !d.suffice(all) {
 		patience = forcedPatience
 	}
 	best, some := d.best(all)
@@ -286,7 +295,7 @@ func (d *decider) sourceLost() bool {
 // voted; with nobody else, k = 0 for number_sync_standbys 0, and writes wait otherwise. The timeline is above any seen or ordered (S3).
 func (d *decider) promote(c *Node, all []ballot) {
 	e, old := d.g.Election, d.primary()
-	forced := e.AllowDataLoss && !d.g.Record.CoveredBy(voters(all))
+	forced := e.AllowDataLoss && !d.suffice(all)
 	d.g.Epoch++
 	order := Order{Timeline: d.nextTimeline(), Epoch: d.g.Epoch, Node: c.ID}
 	d.g.Orders = append(d.g.Orders, order)

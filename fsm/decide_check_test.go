@@ -151,7 +151,7 @@ func checkChoice(t reporter, was Group, d Decision, now Instant) {
 		return
 	}
 	votes, top := ballotsOf(was, now, false)
-	if there, best := ballotsOf(was, now, true); was.Record.CoveredBy(there) {
+	if there, best := ballotsOf(was, now, true); was.Record.since(best.Epoch).CoveredBy(there) {
 		votes, top = there, best // whoever fell silent, or is stopped, took its vote along
 	}
 	e := d.Group.Election
@@ -159,8 +159,8 @@ func checkChoice(t reporter, was Group, d Decision, now Instant) {
 		return
 	}
 	for i, c := range was.Record {
-		if i > 0 && len(c.Members) < c.K {
-			continue // nothing can have been acknowledged under it
+		if i > 0 && len(c.Members) < c.K || c.Epoch < top.Epoch {
+			continue // nothing can have been acknowledged under it; or all of it is in a log of a later epoch
 		}
 		left := !slices.ContainsFunc(d.Group.Record, func(x Configuration) bool { return x.Seq == c.Seq })
 		if !c.CoveredBy(votes) && !e.AllowDataLoss && !left {

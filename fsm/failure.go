@@ -149,6 +149,19 @@ func (d *decider) primaryFailed() bool {
 	return true
 }
 
+// deposed stops a primary of an earlier reign that serves still, and that only a monitor of before knew as such: another has served after it (P2).
+func (d *decider) deposed() bool {
+	if d.primary() != nil || len(d.g.Record) == 0 || d.g.Election != nil {
+		return false
+	}
+	for i := range d.g.Nodes {
+		if n := &d.g.Nodes[i]; n.Goal.State.Serves() && !n.Dropping && !n.Maintenance {
+			return d.assign(n, StateDemoted, "another node was primary after it")
+		}
+	}
+	return false
+}
+
 func (d *decider) refuseElection(p *Node, reason string, why map[string]string) {
 	cur, _ := d.g.Record.Current()
 	human := !d.live(p) || reason == "primary_damaged" // neither comes back by itself

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -39,7 +40,7 @@ func (d *decider) settled() bool {
 
 // firstPrimary makes the first node single, also after the last one of an earlier life of the group has left: epoch and numbers go on, since keepers
 // refuse what is older. One that brings data must have said which timeline it is on; numbers above it that were ordered before stay used (S3).
-// A standby, or a node that waited to become one, does not take the place of the one that it followed and that has left: its own data is older (P1).
+// What a node of the group's past brings may be older than what the one had that has left (P1): see past.
 func (d *decider) firstPrimary() bool {
 	if len(d.g.Record) > 0 || d.g.Election != nil {
 		return false
@@ -49,14 +50,14 @@ func (d *decider) firstPrimary() bool {
 		return false
 	}
 	var first, older *Node
+	why := ""
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
 		if n.Dropping || n.Maintenance || n.Goal.State == StateDropped || n.Cluster != "" {
 			continue
 		}
-		waited := n.Goal.State == StateWaitStandby && d.g.SystemID != 0
-		if n.HasData && (waited || d.settledIn(*n) && !n.Goal.State.Serves()) {
-			older = n
+		if past := d.past(n); n.HasData && past != "" {
+			older, why = n, past
 			continue
 		}
 		if first == nil || n.HasData && !first.HasData {
@@ -65,7 +66,7 @@ func (d *decider) firstPrimary() bool {
 	}
 	if older != nil && (first == nil || !first.HasData) {
 		d.refuse(older.ID, true, "create the node that has left again, with its data; or drop this one too, and create it again: it then begins the group with what it has",
-			"it followed a node that has left, and its own data may be older")
+			"%s, and its own data may be older", why)
 		return false
 	}
 	if first == nil {
@@ -87,6 +88,20 @@ func (d *decider) firstPrimary() bool {
 	d.g.Orders = append(d.g.Orders, Order{Timeline: timeline, Epoch: d.g.Epoch, Node: first.ID})
 	d.g.Record = Record{{Seq: d.seq, Epoch: d.g.Epoch, Primary: member(first)}}
 	return d.assign(first, d.servingState(), "first node of its group")
+}
+
+// past says why a node that belongs to the group's earlier life does not begin it anew; "" for one that may.
+func (d *decider) past(n *Node) string {
+	switch waited := n.Goal.State == StateWaitStandby && d.g.SystemID != 0; {
+	case waited, d.settledIn(*n) && !n.Goal.State.Serves():
+		return "it followed a node that has left"
+	case d.settledIn(*n) && len(d.g.Orders) > 0:
+		// A former monitor knew it as the primary, and since then another was.
+		if o := d.g.Orders[len(d.g.Orders)-1]; o.Node != n.ID && o.Epoch > n.Goal.Epoch {
+			return fmt.Sprintf("node %s, which has left, was made primary after it", d.name(o.Node))
+		}
+	}
+	return ""
 }
 
 // servingState is what the primary is called: single when alone, wait_primary without protection, primary with it.

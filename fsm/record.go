@@ -87,6 +87,16 @@ func (r Record) CoveredBy(voters []Member) bool {
 	return len(r) > 0
 }
 
+// since is the record without the configurations of earlier epochs. A log that goes on on an epoch's own timeline holds all that was acknowledged before that epoch:
+// whoever was promoted then was elected by votes that covered the record, and those who voted have acknowledged nothing under it since (Raft's leader completeness).
+func (r Record) since(epoch uint64) Record {
+	i := slices.IndexFunc(r, func(c Configuration) bool { return c.Epoch >= epoch })
+	if i < 0 {
+		return nil
+	}
+	return r[i:]
+}
+
 // Current returns the newest configuration, and false when there is none yet.
 func (r Record) Current() (Configuration, bool) {
 	if len(r) == 0 {

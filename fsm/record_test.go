@@ -59,3 +59,28 @@ func TestForsaken(t *testing.T) {
 		}
 	}
 }
+
+// TestRecord_Since: a log on the timeline of a later epoch holds all of before; what that epoch has acknowledged itself, votes must still cover (P1).
+func TestRecord_Since(t *testing.T) {
+	r := Record{
+		{Seq: 4, Epoch: 1, K: 1, Primary: Member{1, 1}, Members: []Member{{2, 1}, {3, 1}}},
+		{Seq: 7, Epoch: 2, K: 1, Primary: Member{2, 1}, Members: []Member{{3, 1}}},
+	}
+	b, copied := Member{2, 1}, Member{3, 2}
+	for _, c := range []struct {
+		name   string
+		epoch  uint64
+		voters []Member
+		want   bool
+	}{
+		{"the new primary, by an old log", 1, []Member{b}, false},
+		{"the new primary, by its own", 2, []Member{b}, true},
+		{"a copy of it, made after the set was made", 2, []Member{copied}, false},
+		{"both", 2, []Member{b, copied}, true},
+		{"nobody knows of that epoch", 3, []Member{b}, false},
+	} {
+		if got := r.since(c.epoch).CoveredBy(c.voters); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}

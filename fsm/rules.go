@@ -66,7 +66,7 @@ var rules = []Rule{
 	{
 		Name: "first_primary", Section: "service", fire: (*decider).firstPrimary,
 		When: "the group has had no primary, or its last node was dropped",
-		Then: "the first node, one that brings data before one that does not, is single: k = 0",
+		Then: "the first node, one that brings data before one that does not, is single: k = 0; not one whose data may be older than that of a node that has left (P1)",
 	},
 	{
 		Name: "held", Section: "election", fire: (*decider).held,
@@ -137,6 +137,11 @@ var rules = []Rule{
 		Name: "primary_failed", Section: "failure", fire: (*decider).primaryFailed,
 		When: "the primary crashed, is silent, does not come up, hangs or its storage does, and nodes heard now cover the record without it",
 		Then: "an election",
+	},
+	{
+		Name: "deposed", Section: "failure", fire: (*decider).deposed,
+		When: "the primary was dropped, and a node serves still that was primary before it, as only a former monitor knew",
+		Then: "it is demoted (P2)",
 	},
 	{
 		Name: "drop", Section: "membership", fire: (*decider).dropNodes,
