@@ -8,11 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/autoctl/autoctl/internal/pgserver/conf"
 	"github.com/autoctl/autoctl/tests/cluster"
 	"github.com/autoctl/autoctl/tests/machine"
 )
@@ -182,7 +180,9 @@ func TestSlotLost(t *testing.T) {
 	w := c.Writer()
 	n2.Cut()
 	c.Wait(soon, cluster.States{"n1": cluster.WaitPrimary})
-	keepLittle(t, n1)
+	if _, err := n1.TryKeepLog("16MB"); err != nil {
+		t.Fatal(err)
+	}
 	if err := megabytes(t, n1.Host, 400); err != nil {
 		t.Fatal(err)
 	}
@@ -199,28 +199,6 @@ func TestSlotLost(t *testing.T) {
 	n2.Heal()
 	c.Wait(late, cluster.States{"n1": cluster.Primary, "n2": cluster.Secondary})
 	c.Finish(w, cluster.States{"n1": cluster.Primary, "n2": cluster.Secondary})
-}
-
-// keepLittle lowers what the node keeps for a standby that is away, in the file
-// that holds what autoctl chose when the disk was larger.
-func keepLittle(t *testing.T, n *cluster.Node) {
-	t.Helper()
-	path := filepath.Join(n.PGDATA(), conf.FileName)
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lines []string
-	for line := range strings.Lines(string(content)) {
-		if strings.HasPrefix(line, "max_slot_wal_keep_size") {
-			line = "max_slot_wal_keep_size = 16MB\n"
-		}
-		lines = append(lines, line)
-	}
-	write(t, path, strings.Join(lines, ""))
-	if err := syscall.Kill(n.Postmaster(), syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestMountPoint tells of nodes whose data directory is itself a mount point, so

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/autoctl/autoctl/internal/pgserver/conf"
 	"github.com/autoctl/autoctl/tests/machine"
 )
 
@@ -114,4 +115,27 @@ func (n *Node) KillProcess(p machine.Process) {
 	if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
 		n.c.t.Fatalf("kill %s on %s: %v", p.Args, n.Name, err)
 	}
+}
+
+// TryKeepLog changes what the node keeps for a standby that is away, in the file that holds what autoctl chose once, and returns what it was.
+func (n *Node) TryKeepLog(size string) (was string, err error) {
+	const name = "max_slot_wal_keep_size = "
+	path := filepath.Join(n.PGDATA(), conf.FileName)
+	content, err := os.ReadFile(path)
+	if err != nil || size == "" {
+		return "", err
+	}
+	lines := strings.SplitAfter(string(content), "\n")
+	for i, line := range lines {
+		if rest, ours := strings.CutPrefix(line, name); ours {
+			was, lines[i] = strings.Trim(strings.TrimSpace(rest), "'"), name+"'"+size+"'\n"
+		}
+	}
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		return was, err
+	}
+	if pid := n.Postmaster(); pid != 0 {
+		return was, n.TrySignal(pid, syscall.SIGHUP)
+	}
+	return was, nil
 }

@@ -10,12 +10,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/autoctl/autoctl/internal/pgserver/conf"
 	"github.com/autoctl/autoctl/tests/cluster"
 )
 
 // sqlWithin is how long a fault may take to ask a server for something.
-const sqlWithin = 5 * time.Second
+const sqlWithin = 15 * time.Second
 
 // tell gives statements to one node, as its administrator.
 func (n *nemesis) tell(ctx context.Context, node *cluster.Node, statements ...string) error {
@@ -66,9 +65,9 @@ func loseSlot(ctx context.Context, n *nemesis, x *injection) (undo, error) {
 	if err := x.node.TryCut(); err != nil {
 		return nil, err
 	}
-	usual, err := keepAtMost(primary, "16MB")
+	usual, err := primary.TryKeepLog("16MB")
 	heal := func(context.Context) error {
-		_, err := keepAtMost(primary, usual)
+		_, err := primary.TryKeepLog(usual)
 		return errors.Join(err, x.node.TryHeal())
 	}
 	// More than wal_keep_size.
@@ -94,29 +93,6 @@ func (n *nemesis) primary() *cluster.Node {
 		}
 	}
 	return nil
-}
-
-// keepAtMost changes what a node keeps for a standby that is away, in the file that holds what autoctl chose once, and returns what it was.
-func keepAtMost(node *cluster.Node, size string) (was string, err error) {
-	const name = "max_slot_wal_keep_size = "
-	path := filepath.Join(node.PGDATA(), conf.FileName)
-	content, err := os.ReadFile(path)
-	if err != nil || size == "" {
-		return "", err
-	}
-	lines := strings.SplitAfter(string(content), "\n")
-	for i, line := range lines {
-		if rest, ours := strings.CutPrefix(line, name); ours {
-			was, lines[i] = strings.Trim(strings.TrimSpace(rest), "'"), name+"'"+size+"'\n"
-		}
-	}
-	if err := os.WriteFile(path, []byte(strings.Join(lines, "")), 0o600); err != nil {
-		return was, err
-	}
-	if pid := node.Postmaster(); pid != 0 {
-		return was, node.TrySignal(pid, syscall.SIGHUP)
-	}
-	return was, nil
 }
 
 // copyWithin is how long to look for a copy.
