@@ -76,8 +76,8 @@ func (m *Memory) Obey(goal Goal) error {
 	case 0:
 		return nil
 	}
-	if s := m.Serving; s != nil && s.Configuration != nil && goal.Configuration != nil && goal.Epoch == s.Epoch && goal.Configuration.Seq < s.Configuration.Seq {
-		// A monitor that was restored took an older report for our present word. What was acknowledged under the newer set, the older does not cover (S9).
+	if s := m.Serving; s != nil && s.Configuration != nil && goal.forgets(*s.Configuration) {
+		// A monitor that was restored does not remember the set, or took an older report for our present word. What was acknowledged under it, no other covers (S9).
 		return fmt.Errorf("obey %v with configuration %d after %d: %w", goal.Stamp, goal.Configuration.Seq, s.Configuration.Seq, ErrOldGoal)
 	}
 	if !sameUpstream(m.Goal.Upstream, goal.Upstream) {
@@ -95,6 +95,14 @@ func (m *Memory) Obey(goal Goal) error {
 		m.Serving = nil
 	}
 	return nil
+}
+
+// forgets reports whether a goal is of the reign that a configuration belongs to, and its record does not have that configuration.
+func (g Goal) forgets(c Configuration) bool {
+	if g.Configuration == nil || g.Configuration.Epoch != c.Epoch || g.Configuration.Primary != c.Primary {
+		return false
+	}
+	return !slices.ContainsFunc(g.Record, func(o Configuration) bool { return sameConfiguration(&o, &c) })
 }
 
 // named says of promotions that an earlier version wrote down, without a node, that this one made them.

@@ -29,6 +29,11 @@ var rules = []Rule{
 		Then: "the newest record, timelines and numbers found are taken over",
 	},
 	{
+		Name: "recall", Section: "memory", paused: true, unproven: true, fire: (*decider).recall,
+		When: "the record's primary has obeyed nothing of this incarnation, and remembers a configuration of its reign that this monitor does not",
+		Then: "it is in the record too (S9)",
+	},
+	{
 		Name: "confirm_record", Section: "memory", paused: true, unproven: true, fire: (*decider).confirm,
 		When: "unproven, and a node that was heard has no goal of this incarnation, nor a part in an election that an unheard node may have won",
 		Then: "it is told to go on as it is, under this incarnation",

@@ -93,6 +93,29 @@ func (d *decider) fence() {
 	}
 }
 
+// recall takes from the primary, as long as it has obeyed nothing of this incarnation, the configurations of its present reign that this monitor does not remember:
+// commits may have been acknowledged under each (S9). Until they are in the record, it refuses to go on under it.
+func (d *decider) recall() bool {
+	p := d.primary()
+	cur, _ := d.g.Record.Current()
+	if p == nil || p.Report == nil || p.Heard < 0 || p.Report.Obeyed.Incarnation >= d.g.Incarnation {
+		return false
+	}
+	changed := false
+	for _, c := range p.Report.Record {
+		if c.Seq < p.Report.Settled || c.Epoch != cur.Epoch || c.Primary != cur.Primary || slices.ContainsFunc(d.g.Record, func(o Configuration) bool { return sameConfiguration(&o, &c) }) {
+			continue
+		}
+		at := slices.IndexFunc(d.g.Record, func(o Configuration) bool { return o.Epoch == c.Epoch && o.Seq > c.Seq })
+		if at < 0 {
+			at = len(d.g.Record)
+		}
+		d.g.Record, changed = slices.Insert(slices.Clone(d.g.Record), at, c), true
+		d.event("learned", p.ID, "configuration %d is not in this monitor's memory", c.Seq)
+	}
+	return changed
+}
+
 func newer(a, b Record) bool {
 	x, ok := a.Current()
 	if !ok {

@@ -67,6 +67,7 @@ type group struct {
 	epoch    uint64
 	orders   fsm.Orders
 	database string
+	record   fsm.Record // all that anybody was told to serve under
 }
 
 func newGroup(t *testing.T, count int) *group {
@@ -183,7 +184,8 @@ func (g *group) serve(m *member, k int, members ...*member) fsm.Goal {
 	for _, x := range members {
 		c.Members = append(c.Members, fsm.Member{Node: x.id, Generation: x.mem.Get().Generation})
 	}
-	goal.Configuration = &c
+	g.record = append(slices.Clip(g.record), c)
+	goal.Configuration, goal.Record = &c, g.record
 	goal.Timeline = g.orders[len(g.orders)-1].Timeline
 	return goal
 }
