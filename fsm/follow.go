@@ -56,8 +56,10 @@ func (d *decider) firstPrimary() bool {
 		if n.Dropping || n.Maintenance || n.Goal.State == StateDropped || n.Cluster != "" {
 			continue
 		}
-		if past := d.past(n); n.HasData && past != "" {
-			older, why = n, past
+		if past := d.past(n); past != "" {
+			if older == nil || n.HasData {
+				older, why = n, past
+			}
 			continue
 		}
 		if first == nil || n.HasData && !first.HasData {
@@ -66,7 +68,7 @@ func (d *decider) firstPrimary() bool {
 	}
 	if older != nil && (first == nil || !first.HasData) {
 		d.refuse(older.ID, true, "create the node that has left again, with its data; or drop this one too, and create it again: it then begins the group with what it has",
-			"%s, and its own data may be older", why)
+			"%s", why)
 		return false
 	}
 	if first == nil {
@@ -92,13 +94,17 @@ func (d *decider) firstPrimary() bool {
 
 // past says why a node that belongs to the group's earlier life does not begin it anew; "" for one that may.
 func (d *decider) past(n *Node) string {
-	switch waited := n.Goal.State == StateWaitStandby && d.g.SystemID != 0; {
+	waited := n.Goal.State == StateWaitStandby && d.g.SystemID != 0
+	switch {
+	case waited && !n.HasData:
+		return "it was created to follow a node that has left, and has no data"
+	case !n.HasData:
 	case waited, d.settledIn(*n) && !n.Goal.State.Serves():
-		return "it followed a node that has left"
+		return "it followed a node that has left, and its own data may be older"
 	case d.settledIn(*n) && len(d.g.Orders) > 0:
 		// A former monitor knew it as the primary, and since then another was.
 		if o := d.g.Orders[len(d.g.Orders)-1]; o.Node != n.ID && o.Epoch > n.Goal.Epoch {
-			return fmt.Sprintf("node %s, which has left, was made primary after it", d.name(o.Node))
+			return fmt.Sprintf("node %s, which has left, was made primary after it, and its own data may be older", d.name(o.Node))
 		}
 	}
 	return ""
@@ -159,10 +165,21 @@ func (d *decider) newNodes() bool {
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
 		if (n.Goal.State == "" || n.Goal.State == StateInit) && len(d.g.Record) > 0 {
+			if !n.HasData && d.ending() {
+				d.refuse(n.ID, false, "", "the nodes of before are being dropped: it begins the group anew when they have left")
+				continue
+			}
 			return d.assign(n, StateWaitStandby, "registered")
 		}
 	}
 	return false
+}
+
+// ending reports whether everybody who has had a part in the group is being dropped.
+func (d *decider) ending() bool {
+	return !slices.ContainsFunc(d.g.Nodes, func(n Node) bool {
+		return n.Goal.State != "" && n.Goal.State != StateInit && n.Goal.State != StateDropped && !n.Dropping
+	})
 }
 
 // createStandbys lets a node be created as soon as the primary has reached a goal that lists it: it is in pg_hba.conf and has its slot.

@@ -94,8 +94,8 @@ func (w *World) add(n int) bool {
 func (w *World) create(n int) bool {
 	h := &w.hosts[n]
 	next := h.mem.Node + maxNodes
-	if int(next) > lives*maxNodes || h.running() || h.status == fsm.ServerStarting || !slices.ContainsFunc(w.group.Nodes, func(o fsm.Node) bool { return o.Report != nil }) {
-		return false
+	if int(next) > lives*maxNodes || h.running() || h.status == fsm.ServerStarting || !slices.ContainsFunc(w.group.Nodes, stays) {
+		return false // it would begin another cluster
 	}
 	m := fsm.Memory{Node: next, Token: h.mem.Token, State: fsm.StateInit, Goal: fsm.Goal{State: fsm.StateInit}, Promotions: h.mem.Promotions}
 	if h.log != "" {
@@ -109,6 +109,11 @@ func (w *World) create(n int) bool {
 	w.group.Nodes = append(slices.Clip(w.group.Nodes), row)
 	w.react()
 	return true
+}
+
+// stays reports whether the monitor has heard of a node that is not about to leave.
+func stays(n fsm.Node) bool {
+	return n.Report != nil && !n.Dropping && n.Goal.State != fsm.StateDropped
 }
 
 // adopt is what a monitor does with a node that it does not know and that another one led: it continues what that node remembers (S9).
