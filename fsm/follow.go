@@ -22,13 +22,17 @@ func (d *decider) identified() bool {
 	return changed
 }
 
-// settled drops the configurations that are older than one that its primary says is settled.
+// settled drops the configurations that are older than one that its primary says is settled. While the record is not proved, that primary must have obeyed this incarnation: it
+// then takes part in nothing that a monitor of before has begun, and nothing that such a monitor could still decide goes by what is dropped.
 func (d *decider) settled() bool {
 	cur, _ := d.g.Record.Current()
 	for i := len(d.g.Record) - 1; i > 0; i-- {
 		c := d.g.Record[i]
 		n := d.node(c.Primary.Node)
 		if n == nil || n.Report == nil || member(n) != c.Primary || n.Report.Settled < c.Seq || c.Epoch != cur.Epoch {
+			continue
+		}
+		if d.g.Unproven && n.Report.Obeyed.Incarnation != d.g.Incarnation {
 			continue
 		}
 		d.event("settled", n.ID, "configuration %d: k = %d of %d members", c.Seq, c.K, len(c.Members))

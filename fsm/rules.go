@@ -54,7 +54,7 @@ var rules = []Rule{
 		Then: "the group takes its system identifier, the record its data generation",
 	},
 	{
-		Name: "settled", Section: "service", paused: true, fire: (*decider).settled,
+		Name: "settled", Section: "service", paused: true, unproven: true, fire: (*decider).settled,
 		When: "the primary has settled a configuration",
 		Then: "older configurations leave the record",
 	},

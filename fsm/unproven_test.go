@@ -43,3 +43,30 @@ func TestS9_NobodyRemembers(t *testing.T) {
 		}
 	}
 }
+
+// TestUnproven_Settled: what a primary that has obeyed this incarnation says is settled needs no word of those who served before it: they may be gone for good (P3, S9).
+func TestUnproven_Settled(t *testing.T) {
+	const now = Instant(time.Hour)
+	old := Configuration{Seq: 6, Epoch: 1, K: 1, Primary: Member{1, 1}, Members: []Member{{2, 1}}}
+	cur := Configuration{Seq: 9, Epoch: 2, Primary: Member{2, 1}}
+	for _, obeyed := range []uint64{1, 2} {
+		g := Group{
+			Settings: DefaultSettings(), SystemID: 5, Epoch: 2, Seq: 12, Incarnation: 2, Unproven: true, Record: Record{old, cur},
+			Orders: Orders{{Timeline: 1, Epoch: 1, Node: 1}, {Timeline: 2, Epoch: 2, Node: 2}},
+		}
+		g.Nodes = []Node{
+			{ID: 1, Name: "a", Priority: 50, Quorum: true, Heard: -1, Probed: -1, Goal: Goal{Node: 1, State: StateDemoted, Stamp: Stamp{1, 1, 5}}},
+			{
+				ID: 2, Name: "b", Priority: 50, Quorum: true, HasData: true, Heard: now, Probed: now, Goal: Goal{Node: 2, State: StateWaitPrimary, Stamp: Stamp{2, 2, 12}},
+				Report: &Report{
+					Node: 2, Generation: 1, State: StateWaitPrimary, Obeyed: Stamp{obeyed, 2, 12}, Reached: Stamp{obeyed, 2, 12}, Settled: 9, Record: Record{old, cur}, SystemID: 5,
+					Server: Server{Status: ServerRunning, Timeline: 2}, Position: Position{Epoch: 2, LSN: 100, Timeline: 2},
+				},
+			},
+		}
+		d := Decide(g, now)
+		if proved := obeyed == 2; d.Group.Unproven == proved || (len(d.Group.Record) == 1) != proved {
+			t.Errorf("obeyed incarnation %d: unproven %v, record %+v", obeyed, d.Group.Unproven, d.Group.Record)
+		}
+	}
+}
