@@ -35,12 +35,15 @@ func voters(all []ballot) []Member {
 }
 
 // suffice reports whether the votes cover the record: what is left of it after the newest epoch that a voter's log is of. See [Record.since].
-func (d *decider) suffice(all []ballot) bool {
+func (d *decider) suffice(all []ballot) bool { return d.owed(all).CoveredBy(voters(all)) }
+
+// owed is that part of the record.
+func (d *decider) owed(all []ballot) Record {
 	epoch := uint64(0)
 	for _, b := range all {
 		epoch = max(epoch, b.at.Epoch)
 	}
-	return d.g.Record.since(epoch).CoveredBy(voters(all))
+	return d.g.Record.since(epoch)
 }
 
 // covered reports whether the votes suffice: they cover the record, or an operator consented to a loss.
@@ -59,7 +62,7 @@ func (d *decider) choose() bool {
 	all := d.counted(d.ballots())
 	if !d.covered(all) {
 		d.refuse(0, d.hopeless(), "bring a node back, or accept a loss: autoctl perform failover --allow-data-loss",
-			"the votes do not cover the record: %s", d.missing(voters(all)))
+			"the votes do not cover the record: %s", d.missingFrom(d.owed(all), voters(all)))
 		return false
 	}
 	if d.pending(all) {

@@ -107,7 +107,11 @@ func (d *decider) past(n *Node) string {
 		return "it followed a node that has left, and its own data may be older"
 	case d.settledIn(*n) && len(d.g.Orders) > 0:
 		// A former monitor knew it as the primary, and since then another was.
-		if o := d.g.Orders[len(d.g.Orders)-1]; o.Node != n.ID && o.Epoch > n.Goal.Epoch {
+		i := len(d.g.Orders) - 1
+		for i > 0 && d.g.Orders[i].Node == 0 { // kept free for what nobody remembers
+			i--
+		}
+		if o := d.g.Orders[i]; o.Node != n.ID && o.Epoch > n.Goal.Epoch {
 			return fmt.Sprintf("node %s, which has left, was made primary after it, and its own data may be older", d.name(o.Node))
 		}
 	}

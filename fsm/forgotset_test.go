@@ -31,7 +31,7 @@ func TestMemory_S9_OlderSet(t *testing.T) {
 		if err := m.Obey(goal(1, 1, 7, set(1, 5, 2), set(1, 7, 1))); err != nil {
 			t.Fatal(err)
 		}
-		if err := m.Obey(c.goal); errors.Is(err, ErrOldGoal) != c.refuses || (m.Goal.Incarnation == 1) != c.refuses {
+		if err := m.Obey(c.goal); errors.Is(err, ErrForgotten) != c.refuses || (m.Goal.Incarnation == 1) != c.refuses {
 			t.Errorf("%s: %v, goal %v", c.name, err, m.Goal.Stamp)
 		}
 	}

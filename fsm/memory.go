@@ -29,7 +29,7 @@ type Memory struct {
 	Drained LSN    `json:"drained,omitempty"`
 	// Tried is the highest rung that was carried out, with success, for the present upstream: one that did not help is not repeated.
 	Tried Rung `json:"tried,omitempty"`
-	// Rewound is from where on the present data is consistent, if it was rewound: the end of the log of its source then.
+	// Rewound is from where on the present data is consistent, if it was rewound and has not streamed since: the end of the log of its source then.
 	Rewound Position `json:"rewound,omitzero"`
 	// Serving is the newest goal obeyed under which this node served: what a drained node resumes by its deadline (S21); nil once it has obeyed
 	// one that neither serves nor drains.
@@ -67,7 +67,14 @@ const (
 // ErrOldGoal says that a goal is older than one already obeyed, or differs from one with the same stamp: a monitor with an old memory sent it (S9).
 var ErrOldGoal = errors.New("goal is older than the one obeyed")
 
-// Obey makes goal the one to follow. It refuses, with [ErrOldGoal], a goal whose stamp is lower than the newest obeyed; one with an equal stamp
+// ErrForgotten says that a goal's record has forgotten the configuration that this node serves under: a monitor that was restored does not remember it, or took an
+// older report for the present word. What was acknowledged under it, no other covers (S9).
+var ErrForgotten = errors.New("the record of the goal has forgotten the configuration in force")
+
+// ProblemForgotten is the code of the problem with which a keeper reports that.
+const ProblemForgotten = "forgotten_configuration"
+
+// Obey makes goal the one to follow. It refuses, with [ErrOldGoal], a goal whose stamp is lower than the newest obeyed, and one that forgets with [ErrForgotten]; one with an equal stamp
 // changes nothing. The caller stores the result durably before it acts on it.
 func (m *Memory) Obey(goal Goal) error {
 	switch goal.Compare(m.Goal.Stamp) {
@@ -77,8 +84,7 @@ func (m *Memory) Obey(goal Goal) error {
 		return nil
 	}
 	if s := m.Serving; s != nil && s.Configuration != nil && goal.forgets(*s.Configuration) {
-		// A monitor that was restored does not remember the set, or took an older report for our present word. What was acknowledged under it, no other covers (S9).
-		return fmt.Errorf("obey %v with configuration %d after %d: %w", goal.Stamp, goal.Configuration.Seq, s.Configuration.Seq, ErrOldGoal)
+		return fmt.Errorf("obey %v with configuration %d after %d: %w", goal.Stamp, goal.Configuration.Seq, s.Configuration.Seq, ErrForgotten)
 	}
 	if !sameUpstream(m.Goal.Upstream, goal.Upstream) {
 		m.Rung, m.Tried, m.Why = RungStream, RungStream, ""
@@ -102,7 +108,7 @@ func (g Goal) forgets(c Configuration) bool {
 	if g.Configuration == nil || g.Configuration.Epoch != c.Epoch || g.Configuration.Primary != c.Primary {
 		return false
 	}
-	return !slices.ContainsFunc(g.Record, func(o Configuration) bool { return sameConfiguration(&o, &c) })
+	return !slices.ContainsFunc(g.Record, c.same)
 }
 
 // named says of promotions that an earlier version wrote down, without a node, that this one made them.
@@ -129,6 +135,7 @@ func (m *Memory) Arrive() {
 	m.State = m.Effective(m.Goal).State
 	if m.State == StateSecondary { // whatever was tried has helped: the next trouble begins with the cheapest rung
 		m.Rung, m.Tried, m.Why = RungStream, RungStream, ""
+		m.Rewound = Position{} // it streams: it is consistent, and PostgreSQL leaves no history behind that it has replayed
 	}
 }
 

@@ -191,7 +191,7 @@ func planVote(goal Goal, f Facts) []Step {
 	case f.Server.down():
 		return start(goal, f, "a vote needs a server in recovery")
 	case f.Server.Status == ServerStarting && f.Server.StuckMS > asleepMS:
-		return waitFor("inconsistent", "it is copied once there is a primary", lacksLog)
+		return waitFor("inconsistent", "it gets it, or is copied, once there is a primary", lacksLog)
 	case f.Server.Status == ServerStarting:
 		return wait("the server starts")
 	case f.Server.Status == ServerHung:

@@ -67,8 +67,9 @@ func mustCopy(goal Goal, f Facts) string {
 // strayed reports whether data that was rewound went over to a history that never had the end of its source's log, which it needs to be consistent:
 // PostgreSQL looks for that at a start only, and lets a server that is on its way there go over unseen.
 func strayed(f Facts) bool {
-	p := f.Memory.Rewound
-	return p.LSN != 0 && len(f.Data.Lineage) > 0 && !f.Data.Lineage.Reaches(p.Timeline, p.LSN)
+	p, l := f.Memory.Rewound, f.Data.Lineage
+	known := len(l) > 1 || len(l) == 1 && l[0].Timeline == 1 // or its history file is missing
+	return p.LSN != 0 && known && !l.Reaches(p.Timeline, p.LSN)
 }
 
 func strayedText(f Facts) string {
@@ -184,7 +185,7 @@ const lacksLog = "the server waits for log without which it cannot serve"
 // that were shut down in order, which these can never be: they are copied.
 func followStarting(goal Goal, f Facts) []Step {
 	switch {
-	case f.Server.StuckMS <= asleepMS:
+	case f.Server.StuckMS <= asleepMS, !f.Data.StandbySignal: // one that was started to serve recovers by its own log, and ends with a long checkpoint
 		return wait("the server starts")
 	case goal.State == StateFastForward:
 		return waitFor("not_streaming", "the monitor chooses another source", lacksLog)
@@ -196,7 +197,7 @@ func followStarting(goal Goal, f Facts) []Step {
 		return plan(climb(RungCopy, "%s, and the upstream no longer has it", lacksLog))
 	case f.Files.Following != goal.Upstream.Node:
 		return stop(goal, f, lacksLog+": it asks another node for it")
-	case f.Server.StuckMS <= patienceMS(goal):
+	case f.Server.StuckMS <= 3*patienceMS(goal): // a receiver that was cut off begins again with its segment, over a link that may be slow
 		return wait("%s", lacksLog)
 	case f.Memory.Tried != RungCopy:
 		return plan(climb(RungCopy, "%s, although the upstream answers", lacksLog))

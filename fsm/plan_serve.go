@@ -43,7 +43,7 @@ func serveData(goal Goal, f Facts) []Step {
 	if f.Memory.Busy == BusyRewind {
 		return refuse("half_rewound", "the monitor must fail over; see autoctl explain", "a rewind was interrupted: the data must not serve")
 	}
-	if strayed(f) {
+	if strayed(f) && !f.Server.readWrite() {
 		return refuse("half_rewound", "the monitor must fail over; see autoctl explain", "%s: the data must not serve", strayedText(f))
 	}
 	if f.Data.Kind == DataDamaged && !f.Server.readWrite() {

@@ -93,17 +93,21 @@ func (d *decider) fence() {
 	}
 }
 
-// recall takes from the primary, as long as it has obeyed nothing of this incarnation, the configurations of its present reign that this monitor does not remember:
-// commits may have been acknowledged under each (S9). Until they are in the record, it refuses to go on under it.
+// recall takes from the primary, as long as it has obeyed nothing of this incarnation or refuses its goal for that, the configurations of its present reign that this
+// monitor does not remember: commits may have been acknowledged under each (S9). Until they are in the record, it does not go on under it.
 func (d *decider) recall() bool {
 	p := d.primary()
 	cur, _ := d.g.Record.Current()
-	if p == nil || p.Report == nil || p.Heard < 0 || p.Report.Obeyed.Incarnation >= d.g.Incarnation {
+	if p == nil || p.Report == nil || p.Heard < 0 {
+		return false
+	}
+	refuses := p.Report.Problem != nil && p.Report.Problem.Code == ProblemForgotten && p.Report.Obeyed.Compare(d.told(p.ID).Stamp) < 0
+	if p.Report.Obeyed.Incarnation >= d.g.Incarnation && !refuses {
 		return false
 	}
 	changed := false
 	for _, c := range p.Report.Record {
-		if c.Seq < p.Report.Settled || c.Epoch != cur.Epoch || c.Primary != cur.Primary || slices.ContainsFunc(d.g.Record, func(o Configuration) bool { return sameConfiguration(&o, &c) }) {
+		if c.Seq < p.Report.Settled || c.Epoch != cur.Epoch || c.Primary != cur.Primary || slices.ContainsFunc(d.g.Record, c.same) {
 			continue
 		}
 		at := slices.IndexFunc(d.g.Record, func(o Configuration) bool { return o.Epoch == c.Epoch && o.Seq > c.Seq })
@@ -112,6 +116,11 @@ func (d *decider) recall() bool {
 		}
 		d.g.Record, changed = slices.Insert(slices.Clone(d.g.Record), at, c), true
 		d.event("learned", p.ID, "configuration %d is not in this monitor's memory", c.Seq)
+	}
+	if cur, _ = d.g.Record.Current(); changed && !d.g.Record[:len(d.g.Record)-1].admits(cur) { // ours was made without knowledge of them (S1)
+		join := d.g.Record.join(cur)
+		join.Seq = d.seq
+		d.g.Record = d.g.Record.with(join)
 	}
 	return changed
 }

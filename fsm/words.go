@@ -56,12 +56,14 @@ func join(why map[string]string) string {
 }
 
 // missing says in words which votes the record lacks.
-func (d *decider) missing(voters []Member) string {
-	if len(d.g.Record) == 0 {
+func (d *decider) missing(voters []Member) string { return d.missingFrom(d.g.Record, voters) }
+
+func (d *decider) missingFrom(r Record, voters []Member) string {
+	if len(r) == 0 {
 		return "the group has had no primary yet"
 	}
 	var parts []string
-	for _, c := range d.g.Record.Binding() {
+	for _, c := range r.Binding() {
 		part := ""
 		switch n := c.Missing(voters); {
 		case n == -1:

@@ -1,6 +1,10 @@
 package explore
 
-import "github.com/autoctl/autoctl/fsm"
+import (
+	"errors"
+
+	"github.com/autoctl/autoctl/fsm"
+)
 
 // long is an age beyond every timeout, in ms.
 const long = 1 << 40
@@ -37,6 +41,11 @@ func (w *World) report(n int) fsm.Report {
 	for _, s := range plan {
 		if s.Problem != nil && r.Problem == nil {
 			r.Problem = s.Problem
+		}
+	}
+	if node, ok := w.peek(n); ok && w.listens(n) {
+		if next := *m; errors.Is(next.Obey(node.Goal), fsm.ErrForgotten) {
+			r.Problem = &fsm.Problem{Code: fsm.ProblemForgotten}
 		}
 	}
 	return r

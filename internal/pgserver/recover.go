@@ -63,6 +63,7 @@ func contained() map[string]string {
 		"max_slot_wal_keep_size":    "-1",
 		"synchronous_standby_names": "",
 		"listen_addresses":          "",
+		"lc_messages":               "C", // what it says is read
 	}
 }
 

@@ -31,7 +31,11 @@ func (d *Daemon) obey(goal fsm.Goal) {
 		d.problems.set(problemGoal, nil)
 		return
 	}
-	if err := d.remember(func(m *fsm.Memory) { _ = m.Obey(goal) }); err != nil { // refuses old goals only
+	if next := d.Store.Get(); errors.Is(next.Obey(goal), fsm.ErrForgotten) {
+		d.refuseForgetful(goal, present)
+		return
+	}
+	if err := d.remember(func(m *fsm.Memory) { _ = m.Obey(goal) }); err != nil {
 		d.Log.Error().Err(err).Stringer("goal", goal.Stamp).Str("state", string(goal.State)).Msg("new goal not obeyed")
 		return
 	}
@@ -107,6 +111,19 @@ func (d *Daemon) refuseOld(goal, present fsm.Goal) {
 	})
 	if changed {
 		d.Log.Warn().Stringer("goal", goal.Stamp).Stringer("obeyed", present.Stamp).Msg("goal of an older life refused")
+		signal(d.kick)
+	}
+}
+
+// refuseForgetful shows a goal whose record does not have the configuration that this node serves under. The monitor takes that up from the next report.
+func (d *Daemon) refuseForgetful(goal, present fsm.Goal) {
+	changed := d.problems.set(problemGoal, &fsm.Problem{
+		Code: fsm.ProblemForgotten,
+		Text: fmt.Sprintf("the monitor gave goal %v, whose record has forgotten the synchronous set that this node serves under since goal %v", goal.Stamp, present.Stamp),
+		Hint: "the monitor's data are older than this node's: it was restored from a backup; it learns the set from this node's report",
+	})
+	if changed {
+		d.Log.Warn().Stringer("goal", goal.Stamp).Stringer("obeyed", present.Stamp).Msg("goal refused that has forgotten the synchronous set in force")
 		signal(d.kick)
 	}
 }

@@ -138,7 +138,9 @@ func (n *Node) dataFacts(ctx context.Context, s sight) (fsm.DataFacts, error) {
 		f.Timeline = s.timeline
 	}
 	f.Clean = !running && c.State.Clean()
-	f.Lineage = lineage(n.config().DataDir, f.Timeline)
+	if f.Lineage, err = readLineage(n.config().DataDir, f.Timeline); err != nil {
+		return fsm.DataFacts{}, fmt.Errorf("look at the data: %w", err)
+	}
 	return f, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,16 +52,27 @@ func isPlaceholder(dataDir string, t fsm.Timeline) bool {
 	return err == nil && bytes.Equal(content, placeholder)
 }
 
-// lineage returns the history of a timeline; one without a history file is taken for the first.
+// lineage returns the history of a timeline; one without a history file, or with one that cannot be read, is taken for the first.
 func lineage(dataDir string, t fsm.Timeline) fsm.Lineage {
+	if l, err := readLineage(dataDir, t); err == nil {
+		return l
+	}
+	return fsm.Lineage{{Timeline: t}}
+}
+
+// readLineage is lineage where a history that cannot be read now must not be taken for another.
+func readLineage(dataDir string, t fsm.Timeline) (fsm.Lineage, error) {
 	if t == 0 {
-		return nil
+		return nil, nil
 	}
 	h, err := controldata.ReadHistory(dataDir, t)
-	if err != nil {
-		return fsm.Lineage{{Timeline: t}}
+	if path, ok := errors.AsType[*fs.PathError](err); ok && !errors.Is(path, fs.ErrNotExist) {
+		return nil, err
 	}
-	return h.Lineage(t)
+	if err != nil {
+		return fsm.Lineage{{Timeline: t}}, nil
+	}
+	return h.Lineage(t), nil
 }
 
 // endTimeline returns the timeline to which the last record before end belongs. Neither the newest history file nor pg_control tells: a standby

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/autoctl/autoctl/fsm"
@@ -98,22 +99,23 @@ func (n *Node) recover(ctx context.Context) error {
 	return err
 }
 
-// unrecoverable says that PostgreSQL gave the recovery up, or would never end it: another attempt would end the same way. A full disk is none of the data's.
+// unrecoverable says that no further attempt would end otherwise: recovery has read all log that there is, or what it said is about that log. Whatever else keeps a server from
+// starting, a full disk or a missing library, is not the data's fault, and goes away.
 func unrecoverable(err error) bool {
-	if errors.Is(err, pgserver.ErrInconsistent) {
-		return true
-	}
 	said := ""
 	if tool, ok := errors.AsType[*pgserver.ToolError](err); ok && tool.Exit > 0 {
 		said = tool.Output
 	}
-	if start, ok := errors.AsType[*pgserver.StartError](err); ok {
+	if start, ok := errors.AsType[*pgserver.StartError](err); ok && start.Exit.Signal == 0 {
 		said = start.Log
-		if start.Exit.Signal != 0 {
-			return false // somebody ended it
-		}
 	}
-	return said != "" && !strings.Contains(said, "No space left on device")
+	return errors.Is(err, pgserver.ErrInconsistent) || slices.ContainsFunc(lackingLog, func(text string) bool { return strings.Contains(said, text) })
+}
+
+// lackingLog is what PostgreSQL says, in the language of the C locale, of data whose log does not lead anywhere (xlogrecovery.c).
+var lackingLog = []string{
+	"could not locate a valid checkpoint record", "could not locate required checkpoint record", "could not find redo location",
+	"WAL ends before end of online backup", "WAL ends before consistent recovery point", "requested timeline",
 }
 
 // rewind takes the data back to where its history left the upstream's. What is undone was never acknowledged, or an operator has given it up;
@@ -144,7 +146,9 @@ func (n *Node) rewind(ctx context.Context, goal fsm.Goal) error {
 		return err
 	}
 	n.forgetData()
-	if d, err = n.inspect(ctx, false); err != nil {
+	look, done := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout) // the data is rewound, whatever was wanted meanwhile
+	defer done()
+	if d, err = n.inspect(look, false); err != nil {
 		return err
 	}
 	return n.memory.Update(func(m *fsm.Memory) {
