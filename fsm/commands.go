@@ -205,7 +205,7 @@ func (d *decider) planned(p *Node, e Election) Answer {
 		if reason == "" {
 			reason = cannotLead(n, e.Preferred)
 		}
-		if reason == "" && !d.near(p, n) {
+		if reason == "" && !d.keepsUp(p, n) {
 			reason = "does not stream from the primary, or is far behind"
 		}
 		if reason == "" && d.outOfReach(p, n) {

@@ -118,6 +118,15 @@ func seenBy(p, n *Node) (Standby, bool) {
 	return Standby{}, false
 }
 
+// hiccupMS is for how long a standby that streams may stand still while there is something to flush: it is busy, not lost.
+const hiccupMS = 1000
+
+// keepsUp is near for a hand-over: a standby that stands still for a moment is waited for, and the primary serves again by its deadline if that was in vain.
+func (d *decider) keepsUp(p, n *Node) bool {
+	s, ok := seenBy(p, n)
+	return ok && s.Streaming && s.LostMS < hiccupMS && s.LagBytes < d.g.Settings.CatchupBytes
+}
+
 // near reports whether the primary sees the standby streaming and nearly level.
 func (d *decider) near(p, n *Node) bool {
 	s, ok := seenBy(p, n)
