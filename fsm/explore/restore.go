@@ -119,6 +119,7 @@ func stays(n fsm.Node) bool {
 // adopt is what a monitor does with a node that it does not know and that another one led: it continues what that node remembers (S9).
 func (w *World) adopt(n int) {
 	h := &w.hosts[n]
+	h.left = false // a keeper whose disk refused to remember that it left has ended, too: the operator starts it
 	row := w.newRow(h.mem.Node)
 	row.HasData = h.log != ""
 	if goal := h.mem.Goal; goal.Seq > 0 {
