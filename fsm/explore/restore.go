@@ -83,7 +83,7 @@ func (w *World) add(n int) bool {
 	if h.mem.Released || h.mem.State == fsm.StateDropped {
 		return w.create(n)
 	}
-	if h.log == "" && len(w.group.Nodes) == 0 {
+	if (h.mem.Goal.Seq == 0 || h.log == "") && len(w.group.Nodes) == 0 {
 		return false // the operator of a new monitor begins with a node that has something to hand over
 	}
 	w.adopt(n)
