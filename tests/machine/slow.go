@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,9 +30,10 @@ func (l *Lab) Slow(delay time.Duration, lossPercent int) (end func()) {
 		l.t.Fatalf("slow the network down: %v", err)
 	}
 	end = sync.OnceFunc(func() {
-		if err := r.close(); err != nil {
+		if err := errors.Join(r.close(), r.worked()); err != nil {
 			l.t.Errorf("end the slow network: %v", err)
 		}
+		l.t.Logf("the slow network passed %d frames on, and lost %d", r.passed.Load(), r.lost.Load())
 	})
 	l.t.Cleanup(end)
 	return end
@@ -48,6 +50,22 @@ type relay struct {
 
 	mu    sync.Mutex
 	ports map[[6]byte]string // by address
+
+	passed, lost atomic.Int64 // frames
+}
+
+// enough is how many frames must have passed for one of them to be lost surely, where that is asked for.
+const enough = 1000
+
+// worked says what a relay did not do that it was made for.
+func (r *relay) worked() error {
+	switch passed, lost := r.passed.Load(), r.lost.Load(); {
+	case passed == 0:
+		return errors.New("it passed nothing on: nobody was slowed down")
+	case passed > enough && r.loss > 0 && lost == 0:
+		return fmt.Errorf("it passed %d frames on, and lost none", passed)
+	}
+	return nil
 }
 
 // frame is what one port sent, behind the kernel's own header for it.
@@ -130,6 +148,7 @@ func (r *relay) forward(from string, f frame) {
 	port := r.ports[to]
 	r.mu.Unlock()
 	if binary.BigEndian.Uint16(f.data[frameEther-2:]) == etherIPv4 && rand.IntN(100) < r.loss {
+		r.lost.Add(1)
 		return
 	}
 	for other, queue := range r.queues {
@@ -149,7 +168,9 @@ func (r *relay) send(port string) {
 		if wait := time.Until(f.due); wait > 0 {
 			<-time.After(wait)
 		}
-		_, _ = r.sockets[port].Write(f.data) // What cannot be sent is lost.
+		if _, err := r.sockets[port].Write(f.data); err == nil { // what cannot be sent is lost
+			r.passed.Add(1)
+		}
 	}
 }
 
