@@ -155,7 +155,7 @@ func (d *decider) deposed() bool {
 		return false
 	}
 	for i := range d.g.Nodes {
-		if n := &d.g.Nodes[i]; (n.Goal.State.Serves() || n.Goal.State.Drains()) && !n.Dropping && !n.Maintenance {
+		if n := &d.g.Nodes[i]; (n.Goal.State.Serves() || n.Goal.State.Drains()) && !n.Dropping {
 			return d.assign(n, StateDemoted, "another node was primary after it")
 		}
 	}

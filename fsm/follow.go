@@ -111,7 +111,7 @@ func (d *decider) past(n *Node) string {
 		for i > 0 && d.g.Orders[i].Node == 0 { // kept free for what nobody remembers
 			i--
 		}
-		if o := d.g.Orders[i]; o.Node != n.ID && o.Epoch > n.Goal.Epoch {
+		if o := d.g.Orders[i]; o.Node != 0 && o.Node != n.ID && o.Epoch > n.Goal.Epoch {
 			return fmt.Sprintf("node %s, which has left, was made primary after it, and its own data may be older", d.name(o.Node))
 		}
 	}
@@ -174,7 +174,7 @@ func (d *decider) newNodes() bool {
 		n := &d.g.Nodes[i]
 		if (n.Goal.State == "" || n.Goal.State == StateInit) && len(d.g.Record) > 0 {
 			if !n.HasData && d.ending() {
-				d.refuse(n.ID, false, "", "the nodes of before are being dropped: it begins the group anew when they have left")
+				d.refuse(n.ID, false, "where one of them never comes back: autoctl drop node --force", "the nodes of before are being dropped: it begins the group anew when they have left")
 				continue
 			}
 			return d.assign(n, StateWaitStandby, "registered")

@@ -24,10 +24,13 @@ func TestMemory_S9_OlderSet(t *testing.T) {
 		{"an older set, after an operator overruled the monitor's doubt", goal(2, 17, 8, set(1, 5, 2)), true},
 		{"another set of the same number", goal(2, 1, 8, set(1, 7, 2)), true},
 		{"a newer set alone", goal(2, 1, 8, set(1, 8, 2)), true},
-		{"a newer set that follows it", goal(2, 1, 8, set(1, 7, 1), set(1, 8, 2)), false},
+		{"a newer set that follows it", goal(2, 1, 8, set(1, 5, 2), set(1, 7, 1), set(1, 8, 2)), false},
+		{"the same set, as it was before another came between", goal(2, 1, 8, set(1, 3, 1), set(1, 5, 2)), true},
+		{"the same set, renumbered", goal(2, 1, 9, set(1, 8, 2), set(1, 9, 1)), false},
+		{"without what is not settled before it", goal(2, 1, 9, set(1, 7, 1)), true},
 		{"another reign", goal(2, 2, 4, set(2, 4, 0)), false},
 	} {
-		m := Memory{Node: 1}
+		m := Memory{Node: 1, Settled: 5}
 		if err := m.Obey(goal(1, 1, 7, set(1, 5, 2), set(1, 7, 1))); err != nil {
 			t.Fatal(err)
 		}

@@ -32,7 +32,7 @@ func (d *decider) heir(p *Node) *Node {
 	var best *Node
 	for i := range d.g.Nodes {
 		n := &d.g.Nodes[i]
-		if n.ID == p.ID || n.ID == d.g.Election.Excluded || n.Goal.State != StateSecondary || d.cannotVote(n) != "" || cannotLead(n, d.g.Election.Preferred) != "" || !d.near(p, n) {
+		if n.ID == p.ID || n.ID == d.g.Election.Excluded || n.Goal.State != StateSecondary || d.cannotVote(n) != "" || cannotLead(n, d.g.Election.Preferred) != "" || !d.keepsUp(p, n) {
 			continue
 		}
 		if best == nil || cmp.Or(d.prefers(n, best), cmp.Compare(n.ID, best.ID)) < 0 {

@@ -71,9 +71,6 @@ var ErrOldGoal = errors.New("goal is older than the one obeyed")
 // older report for the present word. What was acknowledged under it, no other covers (S9).
 var ErrForgotten = errors.New("the record of the goal has forgotten the configuration in force")
 
-// ProblemForgotten is the code of the problem with which a keeper reports that.
-const ProblemForgotten = "forgotten_configuration"
-
 // Obey makes goal the one to follow. It refuses, with [ErrOldGoal], a goal whose stamp is lower than the newest obeyed, and one that forgets with [ErrForgotten]; one with an equal stamp
 // changes nothing. The caller stores the result durably before it acts on it.
 func (m *Memory) Obey(goal Goal) error {
@@ -83,8 +80,8 @@ func (m *Memory) Obey(goal Goal) error {
 	case 0:
 		return nil
 	}
-	if s := m.Serving; s != nil && s.Configuration != nil && goal.forgets(*s.Configuration) {
-		return fmt.Errorf("obey %v with configuration %d after %d: %w", goal.Stamp, goal.Configuration.Seq, s.Configuration.Seq, ErrForgotten)
+	if c, forgotten := m.forgotten(goal); forgotten {
+		return fmt.Errorf("obey %v, which does not know configuration %d: %w", goal.Stamp, c.Seq, ErrForgotten)
 	}
 	if !sameUpstream(m.Goal.Upstream, goal.Upstream) {
 		m.Rung, m.Tried, m.Why = RungStream, RungStream, ""
@@ -103,12 +100,17 @@ func (m *Memory) Obey(goal Goal) error {
 	return nil
 }
 
-// forgets reports whether a goal is of the reign that a configuration belongs to, and its record does not have that configuration.
-func (g Goal) forgets(c Configuration) bool {
-	if g.Configuration == nil || g.Configuration.Epoch != c.Epoch || g.Configuration.Primary != c.Primary {
-		return false
+// forgotten returns a configuration that may be in force here, and that the record of a goal of the same reign does not have.
+func (m *Memory) forgotten(goal Goal) (Configuration, bool) {
+	if m.Serving == nil || goal.Configuration == nil {
+		return Configuration{}, false
 	}
-	return !slices.ContainsFunc(g.Record, c.same)
+	for _, c := range m.Serving.Record.inForce(m.Settled) {
+		if c.Epoch == goal.Configuration.Epoch && c.Primary == goal.Configuration.Primary && !goal.Record.holds(c) {
+			return c, true
+		}
+	}
+	return Configuration{}, false
 }
 
 // named says of promotions that an earlier version wrote down, without a node, that this one made them.

@@ -155,6 +155,23 @@ func (c Configuration) same(o Configuration) bool {
 	return c.Epoch == o.Epoch && c.Primary == o.Primary && c.K == o.K && slices.Equal(c.Members, o.Members)
 }
 
+// inForce is what may be in force on a server that has the record from its goal and has settled that configuration: it, and whatever came after it. One decision may append
+// two of the same number, of which the last is settled.
+func (r Record) inForce(settled uint64) Record {
+	first := 0
+	for i, c := range r {
+		if c.Seq <= settled {
+			first = i
+		}
+	}
+	return r[first:]
+}
+
+// holds reports whether the record has a configuration, or the same one again, later: one that came before may have been settled and have left since.
+func (r Record) holds(c Configuration) bool {
+	return slices.ContainsFunc(r, func(o Configuration) bool { return o.Seq >= c.Seq && o.same(c) })
+}
+
 // weakerThan reports whether whatever is acknowledged under o could be under c too: the votes that cover c hold it.
 func (c Configuration) weakerThan(o Configuration) bool {
 	if c.K == 0 || o.K == 0 {

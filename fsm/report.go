@@ -17,6 +17,8 @@ type Report struct {
 	Position Position `json:"position"`
 	// Vote is set only while the goal is report_lsn or demoted, it is reached, and no step of an older goal is in flight.
 	Vote *Vote `json:"vote,omitempty"`
+	// Refuses says that the node was given a goal whose record does not have a configuration that may be in force here ([ErrForgotten]), and no other since.
+	Refuses bool `json:"refuses,omitempty"`
 	// Settled is the Seq of the newest configuration that is effective and settled on this node (S1, S2).
 	Settled uint64 `json:"settled,omitempty"`
 	// Open says that clients are admitted: the node serves and the crash gate is lifted.

@@ -101,13 +101,12 @@ func (d *decider) recall() bool {
 	if p == nil || p.Report == nil || p.Heard < 0 {
 		return false
 	}
-	refuses := p.Report.Problem != nil && p.Report.Problem.Code == ProblemForgotten && p.Report.Obeyed.Compare(d.told(p.ID).Stamp) < 0
-	if p.Report.Obeyed.Incarnation >= d.g.Incarnation && !refuses {
+	if p.Report.Obeyed.Incarnation >= d.g.Incarnation && !p.Report.Refuses {
 		return false
 	}
 	changed := false
-	for _, c := range p.Report.Record {
-		if c.Seq < p.Report.Settled || c.Epoch != cur.Epoch || c.Primary != cur.Primary || slices.ContainsFunc(d.g.Record, c.same) {
+	for _, c := range p.Report.Record.inForce(p.Report.Settled) {
+		if c.Epoch != cur.Epoch || c.Primary != cur.Primary || d.g.Record.holds(c) {
 			continue
 		}
 		at := slices.IndexFunc(d.g.Record, func(o Configuration) bool { return o.Epoch == c.Epoch && o.Seq > c.Seq })
@@ -303,7 +302,7 @@ func (d *decider) unconfirmed(c Configuration) string {
 		n := d.node(m.Node)
 		return n != nil && n.Report != nil && n.Heard >= 0 && n.Report.Obeyed.Incarnation == d.g.Incarnation
 	}
-	if !obeys(c.Primary) {
+	if p := d.node(c.Primary.Node); !obeys(c.Primary) && (p == nil || !left(p, c)) {
 		return "its primary has not confirmed the record"
 	}
 	have := 0
@@ -318,7 +317,7 @@ func (d *decider) unconfirmed(c Configuration) string {
 	return ""
 }
 
-// left reports whether a member has left the group without a part in anything newer than the configuration: it obeys nobody any more, and neither acknowledges nor votes. A vote that
+// left reports whether a node of a configuration has left the group without a part in anything newer than the configuration: it obeys nobody any more, and neither acknowledges nor votes. A vote that
 // it gave before it was dropped elected nobody, or it would have been told so under a later epoch: one that is told to go has no voice from then on.
 func left(n *Node, c Configuration) bool {
 	r := n.Report

@@ -96,6 +96,7 @@ func BenchmarkCitusGap(b *testing.B) {
 					repair()
 				}
 			}
+			b.Logf("where the time went:\n%s", c.Command("show", "events", "--timings", "--group", "1", "--count", "3"))
 			for _, via := range []string{"coordinator", "worker 2"} {
 				for _, kind := range []string{"read", "write"} {
 					name := kind + " in group 1 through " + via

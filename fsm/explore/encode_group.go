@@ -111,7 +111,7 @@ func (c *canon) report(w *World, r *fsm.Report, goal fsm.Stamp) {
 	c.lsn(r.Drained)
 	c.byte(byte(len(r.Standbys)))
 	c.status(r.Server.Status)
-	c.bool(r.Server.Recovery, r.Open, r.SystemID != 0, r.PrimarySeenMS == 0, r.PrimarySeenMS < 0, r.CommitAgeMS == 0, r.Vote != nil, r.Problem != nil)
+	c.bool(r.Server.Recovery, r.Open, r.SystemID != 0, r.PrimarySeenMS == 0, r.PrimarySeenMS < 0, r.CommitAgeMS == 0, r.Vote != nil, r.Problem != nil, r.Refuses)
 	if w.opt.Citus {
 		c.held(w, r.Held, r.Routed)
 	}

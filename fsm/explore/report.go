@@ -45,7 +45,7 @@ func (w *World) report(n int) fsm.Report {
 	}
 	if node, ok := w.peek(n); ok && w.listens(n) {
 		if next := *m; errors.Is(next.Obey(node.Goal), fsm.ErrForgotten) {
-			r.Problem = &fsm.Problem{Code: fsm.ProblemForgotten}
+			r.Refuses = true
 		}
 	}
 	return r

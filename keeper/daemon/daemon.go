@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -59,6 +60,7 @@ type Daemon struct {
 	down     bool
 	downs    int
 	problems problems
+	refuses  atomic.Bool // [fsm.Report.Refuses]
 	stopping StopMode
 	gone     bool      // the monitor says that the node was dropped
 	answered time.Time // when the monitor last answered

@@ -30,13 +30,13 @@ func TestDaemon_S9_Forgotten(t *testing.T) {
 		<-time.After(time.Second)
 		synctest.Wait()
 		r := w.monitor.last()
-		if r.Problem == nil || r.Problem.Code != fsm.ProblemForgotten || r.Obeyed != said.Obeyed || len(r.Record) != 1 || r.Record[0].Seq != 5 {
+		if r.Problem == nil || !r.Refuses || r.Obeyed != said.Obeyed || len(r.Record) != 1 || r.Record[0].Seq != 5 {
 			t.Errorf("report %+v, problem %+v", r, r.Problem)
 		}
 		w.push(serving(2, 9, 4, 5))
 		<-time.After(time.Second)
 		synctest.Wait()
-		if r := w.monitor.last(); r.Problem != nil || r.Obeyed.Seq != 9 {
+		if r := w.monitor.last(); r.Problem != nil || r.Refuses || r.Obeyed.Seq != 9 {
 			t.Errorf("report %+v, problem %+v", r, r.Problem)
 		}
 		if err := w.finish(); err != nil {

@@ -39,6 +39,7 @@ func (d *Daemon) obey(goal fsm.Goal) {
 		d.Log.Error().Err(err).Stringer("goal", goal.Stamp).Str("state", string(goal.State)).Msg("new goal not obeyed")
 		return
 	}
+	d.refuses.Store(false)
 	d.problems.set(problemGoal, nil)
 	d.Log.Info().Stringer("goal", goal.Stamp).Str("from", string(present.State)).Str("to", string(goal.State)).Msg("new goal")
 	if d.Obeyed != nil {
@@ -117,8 +118,9 @@ func (d *Daemon) refuseOld(goal, present fsm.Goal) {
 
 // refuseForgetful shows a goal whose record does not have the configuration that this node serves under. The monitor takes that up from the next report.
 func (d *Daemon) refuseForgetful(goal, present fsm.Goal) {
+	d.refuses.Store(true)
 	changed := d.problems.set(problemGoal, &fsm.Problem{
-		Code: fsm.ProblemForgotten,
+		Code: "forgotten_configuration",
 		Text: fmt.Sprintf("the monitor gave goal %v, whose record has forgotten the synchronous set that this node serves under since goal %v", goal.Stamp, present.Stamp),
 		Hint: "the monitor's data are older than this node's: it was restored from a backup; it learns the set from this node's report",
 	})

@@ -109,7 +109,7 @@ func (d *Daemon) report(ctx context.Context) fsm.Report {
 		Obeyed: mem.Goal.Stamp, Reached: mem.Reached, State: mem.State,
 		Generation: mem.Generation, SystemID: st.SystemID,
 		Server: st.Server, Position: st.Position, Open: st.Open,
-		Settled: mem.Settled, Drained: mem.Drained, Standbys: st.Standbys,
+		Refuses: d.refuses.Load(), Settled: mem.Settled, Drained: mem.Drained, Standbys: st.Standbys,
 		PrimarySeenMS: st.PrimarySeenMS, CommitAgeMS: st.CommitAgeMS,
 		Promotions: mem.Promotions, Record: mem.Goal.Record, Orders: mem.Goal.Orders,
 		Activity: st.Activity, Problem: d.problems.worst(),

@@ -20,6 +20,8 @@ type Node struct {
 	current atomic.Pointer[Config] // replaced as a whole; see Reconfigure
 	memory  Memory
 
+	recoveries atomic.Int32 // that have failed in a row
+
 	changed chan struct{}
 
 	// session is the one persistent connection; sessionMu serialises its use.

@@ -93,26 +93,37 @@ func (n *Node) recover(ctx context.Context) error {
 	}
 	defer n.forgetData()
 	err = pgserver.Recover(ctx, n.config().Binaries, pgserver.RecoverConfig{DataDir: n.config().DataDir, LogFile: n.config().LogFile})
-	if err != nil && ctx.Err() == nil && unrecoverable(err) {
+	if err == nil || ctx.Err() != nil {
+		n.recoveries.Store(0)
+		return err
+	}
+	said := saidAtEnd(err)
+	if strings.Contains(said, "No space left on device") {
+		return err // nor is there room for a copy
+	}
+	lacks := slices.ContainsFunc(lackingLog, func(text string) bool { return strings.Contains(said, text) })
+	if errors.Is(err, pgserver.ErrInconsistent) || lacks || n.recoveries.Add(1) >= recoverAttempts {
 		return errors.Join(err, n.memory.Update(func(m *fsm.Memory) { m.Climb(fsm.RungCopy, err.Error()) }))
 	}
 	return err
 }
 
-// unrecoverable says that no further attempt would end otherwise: recovery has read all log that there is, or what it said is about that log. Whatever else keeps a server from
-// starting, a full disk or a missing library, is not the data's fault, and goes away.
-func unrecoverable(err error) bool {
-	said := ""
+// recoverAttempts is how often in a row a recovery may fail for any other reason before the data is copied: with the pauses between, about half a minute. What keeps a server
+// from starting is often not the data's fault, and goes away.
+const recoverAttempts = 15
+
+// saidAtEnd is what PostgreSQL said before it gave a recovery up; empty where somebody ended it, or it did not begin.
+func saidAtEnd(err error) string {
 	if tool, ok := errors.AsType[*pgserver.ToolError](err); ok && tool.Exit > 0 {
-		said = tool.Output
+		return tool.Output
 	}
 	if start, ok := errors.AsType[*pgserver.StartError](err); ok && start.Exit.Signal == 0 {
-		said = start.Log
+		return start.Log
 	}
-	return errors.Is(err, pgserver.ErrInconsistent) || slices.ContainsFunc(lackingLog, func(text string) bool { return strings.Contains(said, text) })
+	return ""
 }
 
-// lackingLog is what PostgreSQL says, in the language of the C locale, of data whose log does not lead anywhere (xlogrecovery.c).
+// lackingLog is what PostgreSQL says, in the language of the C locale, of data whose log does not lead anywhere (xlogrecovery.c): no further attempt would end otherwise.
 var lackingLog = []string{
 	"could not locate a valid checkpoint record", "could not locate required checkpoint record", "could not find redo location",
 	"WAL ends before end of online backup", "WAL ends before consistent recovery point", "requested timeline",
