@@ -123,6 +123,8 @@ func loginHint(message string) string {
 		return "the monitor's pg_hba.conf does not admit this address as this user: check the URI's user and database, and the rules on the monitor's machine"
 	case strings.Contains(message, "certificate"):
 		return certificateHint
+	case strings.Contains(message, "role") && strings.Contains(message, "does not exist"):
+		return "a monitor that is still being made has none of its roles yet: wait until its autoctl create monitor or autoctl run says that it is ready; else check the URI's user"
 	}
 	return passwordHint
 }
