@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/autoctl/autoctl/internal/monitorapi"
 	"github.com/autoctl/autoctl/tests/cluster"
 )
 
@@ -61,7 +63,14 @@ func TestSkipHBA(t *testing.T) {
 	c.Failover()
 	c.Wait(patience, cluster.States{"n2": cluster.Primary, "n1": cluster.Secondary})
 	same("after a hand-over")
+	before := c.LastEvent()
 	n2.KillPostmaster()
+	c.Await(patience, "the monitor hears of it", func(stdcontext.Context) error {
+		if !slices.ContainsFunc(c.Events(before), func(e monitorapi.Event) bool { return e.Name == "n2" && e.Kind == "server" }) {
+			return errors.New("it has not heard that the server of n2 is down")
+		}
+		return nil
+	})
 	c.Writes(w, patience)
 	c.Await(patience, "both nodes are in service", func(stdcontext.Context) error {
 		for _, n := range []string{"n1", "n2"} {

@@ -149,6 +149,8 @@ var rewindReasons = []struct {
 	{"permission denied for", RewindPermission},
 	{"connection to server", RewindConnection},
 	{"could not connect to server", RewindConnection},
+	{"server closed the connection unexpectedly", RewindConnection},
+	{"terminating connection due to", RewindConnection},
 }
 
 func rewindError(ctx context.Context, text string, err error) *RewindError {
