@@ -171,7 +171,8 @@ func (d *decider) confirm() bool {
 			continue
 		}
 		if missing := d.unheard(); missing != "" && d.suspect(n) {
-			d.refuse(n.ID, false, "bring node "+missing+" back, or accept a loss: autoctl perform failover --allow-data-loss",
+			human := d.now.Sub(d.g.Since) > ms(d.g.Settings.NodeLostAfterMS) // its keeper may have ended, when it was dropped
+			d.refuse(n.ID, human, "bring node "+missing+" back: autoctl run, or accept a loss: autoctl perform failover --allow-data-loss",
 				"it took part in an election that this monitor does not remember, and node %s may have won it", missing)
 			continue
 		}
