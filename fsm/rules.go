@@ -30,7 +30,7 @@ var rules = []Rule{
 	},
 	{
 		Name: "recall", Section: "memory", paused: true, unproven: true, fire: (*decider).recall,
-		When: "the record's primary has obeyed nothing of this incarnation, and remembers a configuration of its reign that this monitor does not",
+		When: "the record's primary has obeyed nothing of this incarnation, or refuses its goal, and remembers a configuration of its reign that this monitor does not",
 		Then: "it is in the record too (S9)",
 	},
 	{
