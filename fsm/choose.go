@@ -37,13 +37,16 @@ func voters(all []ballot) []Member {
 // suffice reports whether the votes cover the record: what is left of it after the newest epoch that a voter's log is of. See [Record.since].
 func (d *decider) suffice(all []ballot) bool { return d.owed(all).CoveredBy(voters(all)) }
 
-// owed is that part of the record.
+// owed is that part of the record; all of it where the record does not know of that epoch, as that of a monitor that was restored may not.
 func (d *decider) owed(all []ballot) Record {
 	epoch := uint64(0)
 	for _, b := range all {
 		epoch = max(epoch, b.at.Epoch)
 	}
-	return d.g.Record.since(epoch)
+	if rest := d.g.Record.since(epoch); len(rest) > 0 {
+		return rest
+	}
+	return d.g.Record
 }
 
 // covered reports whether the votes suffice: they cover the record, or an operator consented to a loss.

@@ -151,7 +151,7 @@ func checkChoice(t reporter, was Group, d Decision, now Instant) {
 		return
 	}
 	votes, top := ballotsOf(was, now, false)
-	if there, best := ballotsOf(was, now, true); was.Record.since(best.Epoch).CoveredBy(there) {
+	if there, best := ballotsOf(was, now, true); was.Record.CoveredBy(there) || was.Record.since(best.Epoch).CoveredBy(there) {
 		votes, top = there, best // whoever fell silent, or is stopped, took its vote along
 	}
 	e := d.Group.Election
