@@ -53,23 +53,7 @@ func (d *decider) firstPrimary() bool {
 		d.refuse(0, false, "autoctl create coordinator", "the formation has no coordinator yet")
 		return false
 	}
-	var first, older *Node
-	why := ""
-	for i := range d.g.Nodes {
-		n := &d.g.Nodes[i]
-		if n.Dropping || n.Maintenance || n.Goal.State == StateDropped || n.Cluster != "" {
-			continue
-		}
-		if past := d.past(n); past != "" {
-			if older == nil || n.HasData {
-				older, why = n, past
-			}
-			continue
-		}
-		if first == nil || n.HasData && !first.HasData {
-			first = n
-		}
-	}
+	first, older, why := d.beginners()
 	if older != nil && (first == nil || !first.HasData) {
 		d.refuse(older.ID, true, "create the node that has left again, with its data; or drop this one too, and create it again: it then begins the group with what it has",
 			"%s", why)
@@ -94,6 +78,26 @@ func (d *decider) firstPrimary() bool {
 	d.g.Orders = append(d.g.Orders, Order{Timeline: timeline, Epoch: d.g.Epoch, Node: first.ID})
 	d.g.Record = Record{{Seq: d.seq, Epoch: d.g.Epoch, Primary: member(first)}}
 	return d.assign(first, d.servingState(), "first node of its group")
+}
+
+// beginners returns who may begin the group, one with data before one without, and who may not because of the group's past, and why.
+func (d *decider) beginners() (first, older *Node, why string) {
+	for i := range d.g.Nodes {
+		n := &d.g.Nodes[i]
+		if n.Dropping || n.Maintenance || n.Goal.State == StateDropped || n.Cluster != "" {
+			continue
+		}
+		if past := d.past(n); past != "" {
+			if older == nil || n.HasData {
+				older, why = n, past
+			}
+			continue
+		}
+		if first == nil || n.HasData && !first.HasData {
+			first = n
+		}
+	}
+	return first, older, why
 }
 
 // past says why a node that belongs to the group's earlier life does not begin it anew; "" for one that may.

@@ -32,6 +32,7 @@ func (m *member) remove(paths []string) {
 
 // rewound is a group of two whose old primary has been rewound and not started since: it needs several segments of the new one's timeline, and has but the first.
 func rewound(t *testing.T) (g *group, old, up *member) {
+	t.Helper()
 	g = newGroup(t, 2)
 	a, b := g.members[0], g.members[1]
 	first := g.serve(a, 0)

@@ -69,10 +69,10 @@ func readLineage(dataDir string, t fsm.Timeline) (fsm.Lineage, error) {
 	if path, ok := errors.AsType[*fs.PathError](err); ok && !errors.Is(path, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err != nil {
-		return fsm.Lineage{{Timeline: t}}, nil
+	if err == nil {
+		return h.Lineage(t), nil
 	}
-	return h.Lineage(t), nil
+	return fsm.Lineage{{Timeline: t}}, nil
 }
 
 // endTimeline returns the timeline to which the last record before end belongs. Neither the newest history file nor pg_control tells: a standby
