@@ -97,7 +97,7 @@ type ServerFacts struct {
 	// HungMS is for how long the server has been hung, in ms.
 	HungMS int64 `json:"hung_ms,omitempty"`
 	// StuckMS is for how long a standby has not streamed, while neither its replay nor its receive position moved, in ms. Of a starting server it is for how
-	// long its startup process has slept over the same segment, with nobody who receives.
+	// long its startup process has slept over the same segment and was sent no more log.
 	StuckMS int64 `json:"stuck_ms,omitempty"`
 	// Checkpointed says that a checkpoint asked for by the present goal has ended.
 	Checkpointed bool `json:"checkpointed,omitempty"`

@@ -129,6 +129,6 @@ func (d *decider) keepsUp(p, n *Node) bool {
 
 // near reports whether the primary sees the standby streaming and nearly level.
 func (d *decider) near(p, n *Node) bool {
-	s, ok := seenBy(p, n)
-	return ok && s.Streaming && s.LostMS == 0 && s.LagBytes < d.g.Settings.CatchupBytes
+	s, _ := seenBy(p, n)
+	return s.LostMS == 0 && d.keepsUp(p, n)
 }

@@ -28,6 +28,7 @@ func (d *Daemon) obey(goal fsm.Goal) {
 		d.refuseOld(goal, present)
 		return
 	case order == 0:
+		d.refuses.Store(false)
 		d.problems.set(problemGoal, nil)
 		return
 	}

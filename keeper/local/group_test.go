@@ -190,6 +190,19 @@ func (g *group) serve(m *member, k int, members ...*member) fsm.Goal {
 	return goal
 }
 
+// diverge has a serve, with b as its standby, and die with a commit that b does not have. b has voted.
+func (g *group) diverge(a, b *member) {
+	g.t.Helper()
+	g.reach(a, g.serve(a, 0))
+	g.learn(a)
+	a.must("create table t (id bigint primary key)")
+	g.reach(b, g.follow(b, a, fsm.StateSecondary))
+	g.reach(a, g.serve(a, 1, b))
+	g.vote(b)
+	_, _ = a.sql("set statement_timeout = '300ms'; insert into t values (1)")
+	a.crash()
+}
+
 // elect orders a new timeline of a node.
 func (g *group) elect(m *member) {
 	g.epoch++

@@ -35,16 +35,7 @@ func rewound(t *testing.T) (g *group, old, up *member) {
 	t.Helper()
 	g = newGroup(t, 2)
 	a, b := g.members[0], g.members[1]
-	first := g.serve(a, 0)
-	first.State = fsm.StateWaitPrimary
-	g.reach(a, first)
-	g.learn(a)
-	a.must("create table t (id bigint primary key)")
-	g.reach(b, g.follow(b, a, fsm.StateSecondary))
-	g.reach(a, g.serve(a, 1, b))
-	g.vote(b)
-	_, _ = a.sql("set statement_timeout = '300ms'; insert into t values (1)")
-	a.crash()
+	g.diverge(a, b)
 	g.elect(b)
 	g.reach(b, g.serve(b, 0))
 	b.must("checkpoint")

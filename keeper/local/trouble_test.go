@@ -302,14 +302,7 @@ func TestH15_Password(t *testing.T) {
 		m.open()
 		m.socket = true
 	}
-	g.reach(a, g.serve(a, 0))
-	g.learn(a)
-	a.must("create table t (id bigint primary key)")
-	g.reach(b, g.follow(b, a, fsm.StateSecondary))
-	g.reach(a, g.serve(a, 1, b))
-	g.vote(b)
-	_, _ = a.sql("set statement_timeout = '300ms'; insert into t values (1)")
-	a.crash()
+	g.diverge(a, b)
 	g.promote(b, 1, a)
 	if !slices.Contains(a.steps, fsm.StepRewind) {
 		t.Errorf("steps %v", a.steps)
